@@ -1,0 +1,29 @@
+"""Prepares a data set of TensorFlow Datasets, once: python scripts/prepare_data.py NAME [--manual_dir=DIR].
+
+With --manual_dir the original files are taken from that folder and nothing is downloaded.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from absl import flags
+
+from tricks.data import prepared
+from tricks.errors import UserError
+from tricks.training.command import run
+
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where to prepare it; default $TFDS_DATA_DIR or ~/tensorflow_datasets.")
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the set's original files.")
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        raise UserError("give the name of one data set: python scripts/prepare_data.py mnist")
+    path = prepared.prepare(arguments[0], directory=_DATA_DIR.value, manual_directory=_MANUAL_DIR.value)
+    print(f"prepared {arguments[0]} in {path}")
+
+
+if __name__ == "__main__":
+    run(main)

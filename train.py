@@ -1,0 +1,32 @@
+"""Trains a network: python train.py --config=configs/digits.py [--workdir=DIR] [--config.FIELD=VALUE ...].
+
+The same command on the same workdir goes on where it was interrupted. Fields of the config: tricks/config.py.
+Exit status: 0 done, 2 a mistake in what was asked for, 3 training diverged, 130 interrupted with a checkpoint saved.
+"""
+
+import sys
+from pathlib import Path
+
+try:
+    from absl import flags
+    from ml_collections import config_flags
+
+    from tricks.training import command, experiment
+except KeyboardInterrupt:
+    sys.exit(130)
+
+_DEFAULT = Path(__file__).parent / "configs" / "digits.py"
+_CONFIG = config_flags.DEFINE_config_file("config", default=str(_DEFAULT), help_string="The experiment.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments:
+        raise command.UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
+    config, workdir = command.experiment_flags(_CONFIG, _WORKDIR.value)
+    status = experiment.run(config, workdir)
+    return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE
+
+
+if __name__ == "__main__":
+    command.run(main)

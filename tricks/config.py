@@ -1,0 +1,247 @@
+"""The fields of an experiment, their defaults, and what each may hold.
+
+A file in `configs/` returns a `Config` from `get_config()`; every field can be overridden with `--config.FIELD=VALUE`.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tricks.errors import UserError
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
+INITIALIZERS = ("he", "glorot", "zeros", "identical")
+LOSSES = ("cross_entropy", "softmax_squared_error", "sigmoid", "squared_error")
+OPTIMIZERS = ("momentum", "root_mean_square", "rmsprop", "adam")
+SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
+MONITORED = ("loss", "accuracy")
+PLACEMENTS = ("auto", "device", "host")
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """What is learned from."""
+
+    name: str = "digits"
+    """`digits`, `breast_cancer`, `diabetes`, or any classification set of TensorFlow Datasets that was prepared."""
+    batch_size: int = 32
+    validation_fraction: float = 0.1
+    """Share of the training examples that is held out for validation, drawn with the seed."""
+    directory: str = ""
+    """Where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    placement: str = "auto"
+    """Keep the training set on the `device`, stream it from the `host`, or decide by its size (`auto`)."""
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """The multilayer perceptron."""
+
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    activation: str = "relu"
+    batch_norm: bool = True
+    batch_norm_momentum: float = 0.9
+    """p of the moving averages: mean <- p mean + (1 - p) batch mean."""
+    dropout: float = 0.0
+    """Probability that a hidden unit is dropped."""
+    initializer: str = "he"
+
+
+@dataclasses.dataclass
+class LossConfig:
+    """What is minimized."""
+
+    name: str = "cross_entropy"
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """How the gradient becomes an update."""
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    """Decay of the gradient average: lambda of momentum, beta1 of Adam."""
+    second_moment_decay: float = 0.999
+    """Decay of the squared-gradient average: alpha of RMSProp, beta2 of Adam."""
+    epsilon: float = 1e-8
+    nesterov: bool = False
+    l1: float = 0.0
+    """Adds l1 * sign(w) to the gradient of every weight; biases and normalization are left alone."""
+    l2: float = 0.0
+    """Adds l2 * w to the gradient of every weight; biases and normalization are left alone."""
+
+
+@dataclasses.dataclass
+class ScheduleConfig:
+    """How the learning rate moves from step to step."""
+
+    shape: str = "constant"
+    warmup_steps: int = 0
+    end_value: float = 0.0
+    """The rate that the decay ends at, in the units of `optimizer.learning_rate`."""
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """How long, and in what portions."""
+
+    epochs: int = 20
+    chunk_steps: int = 100
+    """Most steps in one dispatch; progress, interruption and the finite check happen between dispatches."""
+
+
+@dataclasses.dataclass
+class EarlyStoppingConfig:
+    """When to stop, and which weights are the best."""
+
+    metric: str = "loss"
+    patience: int = 0
+    """Stop after this many epochs in a row without improvement; 0 never stops."""
+    min_delta: float = 0.0
+    """An improvement smaller than this does not count."""
+
+
+@dataclasses.dataclass
+class CheckpointConfig:
+    """How often the state is written."""
+
+    every_epochs: int = 1
+
+
+@dataclasses.dataclass
+class Config:
+    """One experiment."""
+
+    seed: int = 0
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Maps every field's dotted path to its value.
+
+    >>> flatten(Config())["optimizer.name"]
+    'adam'
+    """
+    return {path: value for path, value, _ in _leaves(config, prefix)}
+
+
+def validate(config: Any) -> None:
+    """Refuses a config with a field that does not exist, has the wrong type or is out of range.
+
+    Args:
+        config: what a config file's `get_config()` returned, with its overrides.
+
+    Raises:
+        UserError: names the field, its value and what is allowed.
+
+    >>> config = Config()
+    >>> config.model.dropout = 1.0
+    >>> validate(config)
+    Traceback (most recent call last):
+    tricks.errors.UserError: model.dropout is 1.0; allowed: 0 <= value < 1
+    """
+    if not isinstance(config, Config):
+        raise UserError(f"get_config() returned {type(config).__name__}; it must return a tricks.config.Config")
+    for path, value, kind in _leaves(config):
+        if not _has_type(value, kind):
+            raise UserError(f"{path} is {value!r}; it must be of type {_type_name(kind)}")
+        if path in _CHOICES and value not in _CHOICES[path]:
+            raise UserError(f"{path} is {value!r}; allowed: {', '.join(_CHOICES[path])}")
+        if path in _RANGES:
+            inside, allowed = _RANGES[path]
+            if not inside(value):
+                raise UserError(f"{path} is {value!r}; allowed: {allowed}")
+    _validate_together(config)
+
+
+def _validate_together(config: Config) -> None:
+    rate, end = config.optimizer.learning_rate, config.schedule.end_value
+    if config.schedule.shape == "exponential" and end == 0:
+        raise UserError(
+            "schedule.end_value is 0.0; an exponential decay never reaches 0: "
+            f"give a rate above 0, such as {rate / 100:g}"
+        )
+    if end > rate:
+        raise UserError(f"schedule.end_value is {end:g}; allowed: 0 <= value <= optimizer.learning_rate ({rate:g})")
+    if config.early_stopping.metric == "accuracy" and config.loss.name == "squared_error":
+        raise UserError("early_stopping.metric is 'accuracy'; with loss.name=squared_error only 'loss' exists")
+
+
+_Check = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Check = (lambda v: 0 < v < math.inf, "a finite value > 0")
+_NOT_NEGATIVE: _Check = (lambda v: 0 <= v < math.inf, "a finite value >= 0")
+_FRACTION: _Check = (lambda v: 0 <= v < 1, "0 <= value < 1")
+_AT_LEAST_1: _Check = (lambda v: v >= 1, "an integer >= 1")
+_AT_LEAST_0: _Check = (lambda v: v >= 0, "an integer >= 0")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model.activation": ACTIVATIONS,
+    "model.initializer": INITIALIZERS,
+    "loss.name": LOSSES,
+    "optimizer.name": OPTIMIZERS,
+    "schedule.shape": SHAPES,
+    "early_stopping.metric": MONITORED,
+    "data.placement": PLACEMENTS,
+}
+_RANGES: dict[str, _Check] = {
+    "seed": (lambda v: 0 <= v < 2**31, "an integer from 0 to 2147483647"),
+    "data.name": (lambda v: v != "", "the name of a data set"),
+    "data.batch_size": _AT_LEAST_1,
+    "data.validation_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
+    "model.hidden_sizes": (lambda v: all(size >= 1 for size in v), "integers >= 1, such as 512,512"),
+    "model.batch_norm_momentum": _FRACTION,
+    "model.dropout": _FRACTION,
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.momentum": _FRACTION,
+    "optimizer.second_moment_decay": _FRACTION,
+    "optimizer.epsilon": _NOT_NEGATIVE,
+    "optimizer.l1": _NOT_NEGATIVE,
+    "optimizer.l2": _NOT_NEGATIVE,
+    "schedule.warmup_steps": _AT_LEAST_0,
+    "schedule.end_value": _NOT_NEGATIVE,
+    "train.epochs": _AT_LEAST_1,
+    "train.chunk_steps": _AT_LEAST_1,
+    "early_stopping.patience": _AT_LEAST_0,
+    "early_stopping.min_delta": _NOT_NEGATIVE,
+    "checkpoint.every_epochs": _AT_LEAST_1,
+}
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    kinds = typing.get_type_hints(type(config))
+    for name in vars(config):
+        if name not in kinds:
+            raise UserError(f"{prefix}{name} is no field of the config; fields here: {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, typing.cast(type, kind)):
+                raise UserError(f"{prefix}{name} is {value!r}; it must be a {_type_name(kind)}")
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, kind
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        element = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(_has_type(v, element) for v in value)
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind)
+
+
+def _type_name(kind: Any) -> str:
+    return "integers, such as 512,512" if typing.get_origin(kind) is tuple else kind.__name__

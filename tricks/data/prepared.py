@@ -1,0 +1,196 @@
+"""Classification sets of TensorFlow Datasets: prepared once with TensorFlow, read ever after without it."""
+
+import difflib
+import importlib.util
+import logging
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tricks.data import bundled
+from tricks.data.raw import Raw
+from tricks.errors import UserError
+
+_FIELDS = ("features", "targets", "test_features", "test_targets")
+
+
+def read(name: str, directory: str = "") -> Raw:
+    """Reads a prepared set, from its decoded arrays where they are cached, else from its records.
+
+    Args:
+        name: of the set, such as `mnist` or `emnist/letters`.
+        directory: where it was prepared; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+
+    Returns:
+        All examples of its train split, and of its test split where it has one.
+
+    Raises:
+        UserError: the set is unknown, not prepared, or not a classification of examples of one size.
+    """
+    root = data_directory(directory)
+    version = _newest_version(name, root)
+    if version is None:
+        raise UserError(_not_prepared(name, root))
+    cache = root / "decoded" / f"{name.replace('/', '-')}-{version.name}.npz"
+    raw = _read_cache(cache)
+    if raw is None:
+        raw = _decode(name, version)
+        _write_cache(cache, raw)
+    return raw
+
+
+def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Path:
+    """Downloads and prepares a set as array records, and caches its decoded arrays. Needs TensorFlow.
+
+    Args:
+        name: of the set in TensorFlow Datasets.
+        directory: where to prepare it; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+        manual_directory: a folder with the set's original files, so that nothing is downloaded.
+
+    Returns:
+        The folder of the prepared set.
+
+    Raises:
+        UserError: TensorFlow is missing, or the set is unknown, no classification, or cannot be fetched.
+    """
+    if name in bundled.NAMES:
+        raise UserError(f"data set {name!r} is bundled; it needs no preparing")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError("preparing a data set needs TensorFlow: pip install '.[tfds]', or: make prepare DATA=" + name)
+    root = data_directory(directory)
+    if manual_directory and not Path(manual_directory).is_dir():
+        raise UserError(f"--manual_dir is {manual_directory!r}; there is no such folder")
+    tfds = _tensorflow_datasets()
+    if name.split("/")[0] not in tfds.list_builders():
+        raise UserError(_unknown(name, tfds))
+    try:
+        builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
+        _check_classification(name, builder.info, tfds)
+        download = tfds.download.DownloadConfig(manual_dir=manual_directory or None)
+        builder.download_and_prepare(download_config=download)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"data set {name!r} cannot be prepared in {root}: {_first_line(error)}") from error
+    read(name, directory)
+    return Path(builder.data_path)
+
+
+def data_directory(directory: str = "") -> Path:
+    """Where prepared sets lie.
+
+    >>> data_directory("/data").as_posix()
+    '/data'
+    """
+    return Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _newest_version(name: str, root: Path) -> Path | None:
+    if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
+        raise UserError(f"data.name is {name!r}; it must be a name, such as digits, mnist or emnist/letters")
+    versions = [info.parent for info in (root / name).glob("*/dataset_info.json")]
+    return max(versions, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], default=None)
+
+
+def _not_prepared(name: str, root: Path) -> str:
+    tfds = _tensorflow_datasets()
+    if name.split("/")[0] not in tfds.list_builders():
+        return _unknown(name, tfds)
+    where = "" if root == data_directory() else f" --data_dir={root}"
+    return f"data set {name!r} is not prepared in {root}; to prepare it: python scripts/prepare_data.py {name}{where}"
+
+
+def _unknown(name: str, tfds: Any) -> str:
+    close = difflib.get_close_matches(name, [*bundled.NAMES, *tfds.list_builders()], n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return (
+        f"unknown data set {name!r}; {meant}bundled: {', '.join(bundled.NAMES)}; any classification set of "
+        f"TensorFlow Datasets can be prepared: python scripts/prepare_data.py {close[0] if close else 'mnist'}"
+    )
+
+
+def _tensorflow_datasets() -> Any:
+    import tensorflow_datasets
+
+    # It warns about optional speed-ups that are of no use once the arrays are cached.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return tensorflow_datasets
+
+
+def _check_classification(name: str, info: Any, tfds: Any) -> tuple[str, str]:
+    keys = info.supervised_keys
+    if not _is_pair_of_names(keys) or not isinstance(info.features[keys[1]], tfds.features.ClassLabel):
+        raise UserError(f"data set {name!r} is no classification: it has no pair of an example and a class label")
+    feature = info.features[keys[0]]
+    shape = getattr(feature, "shape", None)
+    if shape is None or None in shape or not np.issubdtype(feature.np_dtype, np.number):
+        raise UserError(f"data set {name!r} has examples of shape {shape}; they must be numbers of one fixed shape")
+    if "train" not in info.splits and info.splits:
+        raise UserError(f"data set {name!r} has no split named train; its splits: {', '.join(info.splits)}")
+    return keys
+
+
+def _is_pair_of_names(keys: Any) -> bool:
+    return keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys)
+
+
+def _decode(name: str, version: Path) -> Raw:
+    tfds = _tensorflow_datasets()
+    builder = tfds.builder_from_directory(str(version))
+    feature, label = _check_classification(name, builder.info, tfds)
+    try:
+        arrays = _decode_split(builder, "train", feature, label)
+        if "test" in builder.info.splits:
+            arrays += _decode_split(builder, "test", feature, label)
+    except NotImplementedError as error:
+        raise UserError(
+            f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
+            f"python scripts/prepare_data.py {name}"
+        ) from error
+    return Raw(builder.info.features[label].num_classes, *arrays)
+
+
+def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[np.ndarray, ...]:
+    source = builder.as_data_source(split=split)
+    first = np.asarray(source[0][feature])
+    features = np.empty((len(source), *first.shape), first.dtype)
+    targets = np.empty(len(source), np.int32)
+    for i, example in enumerate(tqdm(source, desc=f"decoding {split}", unit="example", leave=False, disable=None)):
+        features[i], targets[i] = example[feature], example[label]
+    if targets.size and targets.min() < 0:
+        raise UserError(f"the {split} split of {builder.name!r} has examples without a label; it cannot be used")
+    return features, targets
+
+
+def _read_cache(path: Path) -> Raw | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            # Reading a member checks its CRC.
+            return Raw(int(stored["classes"]), *(stored[field] if field in stored else None for field in _FIELDS))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        print(f"the cache {path} cannot be read ({_first_line(error)}); building it again")
+        return None
+
+
+def _write_cache(path: Path, raw: Raw) -> None:
+    arrays = {field: value for field in _FIELDS if (value := getattr(raw, field)) is not None}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.savez(file, classes=np.int64(raw.classes or 0), **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        print(f"the decoded arrays cannot be cached in {path.parent} ({error.strerror}); going on without")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

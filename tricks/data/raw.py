@@ -1,0 +1,15 @@
+"""What a source of examples hands over, before splitting and normalizing."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Raw(NamedTuple):
+    """Examples as stored: features (n, ...), targets (n,); the test part is None where the set has none."""
+
+    classes: int | None
+    features: np.ndarray
+    targets: np.ndarray
+    test_features: np.ndarray | None = None
+    test_targets: np.ndarray | None = None

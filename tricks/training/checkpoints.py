@@ -1,0 +1,129 @@
+"""Checkpoints: the latest state, the best weights, and what it took to get there."""
+
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tricks.errors import UserError
+from tricks.training.state import LoopState
+
+_KEPT = 2
+
+
+class Checkpoints(NamedTuple):
+    """A folder of checkpoints, one subfolder a step, each with `latest`, `best` and `progress`."""
+
+    directory: Path
+    manager: ocp.CheckpointManager
+
+
+def open_directory(directory: Path) -> Checkpoints:
+    """Opens a folder of checkpoints, making it where it is missing. The newest two are kept.
+
+    Args:
+        directory: of the checkpoints.
+
+    Returns:
+        What `save` and `restore` take.
+    """
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=_KEPT, step_format_fixed_length=8, enable_async_checkpointing=False
+    )
+    return Checkpoints(directory, ocp.CheckpointManager(directory.absolute(), options=options))
+
+
+def save(checkpoints: Checkpoints, loop: LoopState, seconds: float) -> None:
+    """Writes a checkpoint under its step, whole or not at all.
+
+    Args:
+        checkpoints: as `open_directory` gives it.
+        loop: what to write.
+        seconds: spent on training so far.
+
+    Raises:
+        UserError: it cannot be written; those before stay as they were.
+    """
+    step = int(loop.train.step)
+    latest = {"train": loop.train, "stopping": loop.stopping}
+    progress = {"seconds": seconds, "checksum": _checksum((latest, loop.best))}
+    arguments = ocp.args.Composite(
+        latest=ocp.args.StandardSave(latest),
+        best=ocp.args.StandardSave(loop.best),
+        progress=ocp.args.JsonSave(progress),
+    )
+    try:
+        checkpoints.manager.save(step, args=arguments)
+    except (OSError, ValueError) as error:
+        kept = checkpoints.manager.latest_step()
+        raise UserError(
+            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} "
+            f"({_reason(error)}); the last good one is {'none' if kept is None else f'of step {kept}'}"
+        ) from error
+
+
+def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, float] | None:
+    """Reads the newest checkpoint that can be read; those that cannot are named and moved aside.
+
+    Args:
+        checkpoints: as `open_directory` gives it.
+        like: a state with the shapes, types and shardings to restore.
+
+    Returns:
+        The state and the seconds spent so far; None where there is no checkpoint.
+
+    Raises:
+        UserError: there are checkpoints, and none can be read.
+    """
+    steps = sorted(checkpoints.manager.all_steps(), reverse=True)
+    for i, step in enumerate(steps):
+        try:
+            return _read(checkpoints, step, like)
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
+            before = f"going back to that of step {steps[i + 1]}" if i + 1 < len(steps) else "there is none before it"
+            print(f"the checkpoint of step {step} cannot be read ({_reason(error)}); {before}")
+            if i + 1 == len(steps):
+                raise UserError(
+                    f"no checkpoint in {checkpoints.directory} can be read; remove that folder to start anew"
+                ) from error
+            _move_aside(checkpoints, step)
+    return None
+
+
+def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, float]:
+    wanted = jax.tree.map(
+        ocp.utils.to_shape_dtype_struct, ({"train": like.train, "stopping": like.stopping}, like.best)
+    )
+    arguments = ocp.args.Composite(
+        latest=ocp.args.StandardRestore(wanted[0]),
+        best=ocp.args.StandardRestore(wanted[1]),
+        progress=ocp.args.JsonRestore(),
+    )
+    stored = checkpoints.manager.restore(step, args=arguments)
+    if _checksum((stored.latest, stored.best)) != stored.progress["checksum"]:
+        raise ValueError("its checksum is wrong")
+    return LoopState(stored.latest["train"], stored.best, stored.latest["stopping"]), stored.progress["seconds"]
+
+
+def _move_aside(checkpoints: Checkpoints, step: int) -> None:
+    name = f"{step:08d}"
+    aside = checkpoints.directory / "unreadable" / name
+    aside.parent.mkdir(exist_ok=True)
+    (checkpoints.directory / name).rename(aside)
+    checkpoints.manager.reload()
+
+
+def _checksum(tree: Any) -> int:
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+    return total
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,107 @@
+"""How every command of this project reads its flags and ends: one line for a mistake, and an exit status."""
+
+import difflib
+import re
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from tricks import config
+from tricks.errors import DivergedError, UserError
+
+DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, calls `main` with the arguments that are no flags, and exits.
+
+    Exit status: what `main` returned (None is 0); 2 after `error: ...` for a `UserError`, a wrong flag, or a disk
+    that is full; 3 for a `DivergedError`; 130 for an interruption.
+
+    Args:
+        main: the command.
+    """
+    try:
+        status = main(_parse(sys.argv)) or DONE
+    except (UserError, flags.Error) as error:
+        status = _fail(error, MISTAKE)
+    except DivergedError as error:
+        status = _fail(error, DIVERGED)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        status = _fail(error, MISTAKE)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def _parse(argv: list[str]) -> list[str]:
+    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
+        print(sys.modules["__main__"].__doc__)
+        print(flags.FLAGS.main_module_help())
+        raise SystemExit(DONE)
+    _check_config_fields(argv[1:])
+    try:
+        return flags.FLAGS(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        meant = f"; did you mean --{close[0]}?" if close else "; --help lists the flags"
+        raise UserError(f"unknown flag --{error.flagname}{meant}") from error
+
+
+def _check_config_fields(arguments: list[str]) -> None:
+    fields = config.flatten(config.Config())
+    for argument in arguments:
+        name = argument.lstrip("-").removeprefix("no").split("=")[0]
+        if argument.startswith("-") and name.startswith("config."):
+            field = name.removeprefix("config.")
+            if field not in fields:
+                close = difflib.get_close_matches(field, fields, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"fields: {', '.join(fields)}"
+                raise UserError(f"--config.{field} is no field of the config; {meant}")
+
+
+def experiment_flags(flag: Any, workdir: str | None) -> tuple[config.Config, Path]:
+    """The config of a run and its directory.
+
+    Args:
+        flag: what `config_flags.DEFINE_config_file` returned.
+        workdir: the directory that was asked for; None for runs/NAME, with the overridden fields in the name.
+
+    Returns:
+        The config, not yet validated, and the directory.
+
+    Raises:
+        UserError: the config file cannot be read.
+    """
+    file = config_flags.get_config_filename(flags.FLAGS[flag.name])
+    try:
+        value = flag.value
+        vars(value)  # A file that could not be read gives an object that fails at the first touch.
+        config.validate(value)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise UserError(f"--config {file} cannot be read: {type(error).__name__}: {error}") from error
+    if workdir:
+        return value, Path(workdir)
+    overrides = config_flags.get_override_values(flags.FLAGS[flag.name])
+    name = "-".join([Path(file).stem, *(f"{field}={_compact(overrides[field])}" for field in sorted(overrides))])
+    return value, Path("runs") / (name if len(name) <= 200 else f"{name[:180]}-{zlib.crc32(name.encode()):08x}")
+
+
+def _compact(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return re.sub(r"[^\w.,+-]", "_", text)

@@ -1,0 +1,75 @@
+"""The picture of a run: losses, accuracies and the learning rate over the epochs."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from tricks.training.records import Record
+
+
+def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: int, title: str) -> None:
+    """Draws `curves.png`.
+
+    Args:
+        records: of the run.
+        path: of the PNG to write.
+        steps_per_epoch: turns steps into epochs.
+        best_step: marked in every panel.
+        title: above the picture.
+    """
+    # pyplot is left out: it keeps global state and asks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    train = _mean_per_epoch([r for r in records if r.split == "train"])
+    validation = [r for r in records if r.split == "validation"]
+    panels = ["loss"]
+    if any(math.isfinite(r.accuracy) for r in validation):
+        panels.append("accuracy")
+    panels.append("learning rate")
+
+    figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=15)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        if panel == "learning rate":
+            rates = [r for r in records if r.split == "train"]
+            points = [(r.step / steps_per_epoch, r.learning_rate) for r in rates]
+            axis.plot(*_columns(points), color="tab:green", linewidth=2)
+            axis.set_ylim(bottom=0)
+        else:
+            for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
+                points = [(r.step / steps_per_epoch, getattr(r, panel)) for r in rows]
+                axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker="." if len(rows) < 15 else "")
+        axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
+        axis.set_title(panel, fontsize=14)
+        axis.set_xlabel("epoch", fontsize=13)
+        axis.tick_params(labelsize=12)
+        axis.grid(alpha=0.3)
+    if _spans_decades([r.loss for r in (*train, *validation)]):
+        axes[0].set_yscale("log")
+    axes[0].legend(fontsize=12)
+    figure.savefig(path, dpi=120)
+
+
+def _mean_per_epoch(records: list[Record]) -> list[Record]:
+    epochs: dict[int, list[Record]] = {}
+    for record in records:
+        epochs.setdefault(record.epoch, []).append(record)
+    means = []
+    for rows in epochs.values():
+        loss = math.fsum(r.loss for r in rows) / len(rows)
+        accuracy = math.fsum(r.accuracy for r in rows) / len(rows)
+        # In the middle of the steps that the mean was taken over.
+        means.append(rows[-1]._replace(step=(rows[0].step + rows[-1].step) // 2, loss=loss, accuracy=accuracy))
+    return means
+
+
+def _columns(points: list[tuple[float, Any]]) -> tuple[list[float], list[Any]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _spans_decades(losses: list[float]) -> bool:
+    positive = [loss for loss in losses if loss > 0]
+    return len(positive) == len(losses) and bool(positive) and max(positive) / min(positive) > 10

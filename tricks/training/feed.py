@@ -1,0 +1,137 @@
+"""Which examples each chunk of steps sees, and how they come to the device."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tricks.data import Split
+from tricks.errors import UserError
+from tricks.losses import Batch
+
+
+class Chunk(NamedTuple):
+    """Examples on the device, and the rows of them that each step takes: (steps, batch)."""
+
+    examples: Batch
+    indices: jax.Array
+    last_in_epoch: bool
+
+
+class Plan(NamedTuple):
+    """How an epoch is cut into dispatches."""
+
+    batch_size: int
+    chunk_lengths: tuple[int, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one epoch."""
+        return sum(self.chunk_lengths)
+
+
+def make_mesh() -> Mesh:
+    """All devices in one dimension, `data`.
+
+    >>> make_mesh().axis_names
+    ('data',)
+    """
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 1) -> Plan:
+    """Cuts an epoch into chunks of equal length, or of two lengths one step apart.
+
+    What is left of the examples after the last full batch waits for another epoch's order.
+
+    Args:
+        examples: in the training part.
+        batch_size: examples in one step.
+        chunk_steps: most steps in one chunk.
+        devices: that a batch is divided among.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: the batch is larger than the training part, or does not divide over the devices.
+
+    >>> plan_epoch(1000, 32, 10)
+    Plan(batch_size=32, chunk_lengths=(8, 8, 8, 7))
+    """
+    if batch_size > examples:
+        raise UserError(f"data.batch_size is {batch_size}; the training part has {examples} examples: choose no more")
+    if batch_size % devices:
+        near = max(batch_size // devices, 1) * devices
+        raise UserError(
+            f"data.batch_size is {batch_size}; it must divide over the {devices} devices: choose {near}, for instance"
+        )
+    steps = examples // batch_size
+    fewest = -(-steps // chunk_steps)
+    # Equal lengths save a compilation, so somewhat shorter chunks are taken where they come out even.
+    even = next((count for count in range(fewest, min(2 * fewest, steps) + 1) if steps % count == 0), fewest)
+    length, longer = divmod(steps, even)
+    return Plan(batch_size, (length + 1,) * longer + (length,) * (even - longer))
+
+
+def fits_on_device(split: Split) -> bool:
+    """Whether a training set takes less than half of the device's memory."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    memory = statistics.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return split.features.nbytes + split.targets.nbytes < memory / 2
+
+
+def chunks(
+    split: Split, plan: Plan, *, first_step: int, last_step: int, seed: int, mesh: Mesh, on_device: bool
+) -> Iterator[Chunk]:
+    """The chunks from one step to another, each epoch in an order of its own.
+
+    Args:
+        split: the training part.
+        plan: of an epoch.
+        first_step: steps done already; at the edge of a chunk.
+        last_step: step after which to end.
+        seed: of the order; epoch e is ordered by (seed, e), whatever came before.
+        mesh: the devices.
+        on_device: put the examples on the device once; else send the next chunk's while one is being computed.
+
+    Yields:
+        One `Chunk` after another; which rows a step sees does not depend on `on_device`.
+    """
+    replicated = NamedSharding(mesh, PartitionSpec())
+    by_batch = NamedSharding(mesh, PartitionSpec(None, "data"))
+    resident = jax.device_put(Batch(*split), replicated) if on_device else None
+
+    def load(rows: np.ndarray, last_in_epoch: bool) -> Chunk:
+        if resident is not None:
+            return Chunk(resident, jax.device_put(rows, by_batch), last_in_epoch)
+        flat = rows.reshape(-1)
+        examples = jax.device_put(Batch(split.features[flat], split.targets[flat]), replicated)
+        here = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
+        return Chunk(examples, jax.device_put(here, by_batch), last_in_epoch)
+
+    rows = _rows(len(split.targets), plan, first_step, last_step, seed)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = None
+        for item in rows:
+            following = executor.submit(load, *item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _rows(examples: int, plan: Plan, first_step: int, last_step: int, seed: int) -> Iterator[tuple[np.ndarray, bool]]:
+    for epoch in range(first_step // plan.steps_per_epoch, last_step // plan.steps_per_epoch):
+        order = np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
+        order = order[: plan.steps_per_epoch * plan.batch_size].reshape(plan.steps_per_epoch, plan.batch_size)
+        start = 0
+        for i, length in enumerate(plan.chunk_lengths):
+            if epoch * plan.steps_per_epoch + start >= first_step:
+                yield order[start : start + length], i == len(plan.chunk_lengths) - 1
+            start += length

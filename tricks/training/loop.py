@@ -1,0 +1,202 @@
+"""Epochs of chunks, with validation, early stopping and checkpoints."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tricks.data import Split
+from tricks.errors import DivergedError
+from tricks.losses import Batch
+from tricks.training import early_stopping
+from tricks.training.evaluation import Evaluation
+from tricks.training.feed import Chunk, Plan
+from tricks.training.records import Record
+from tricks.training.state import LoopState, TrainState, Weights
+from tricks.training.step import ChunkMetrics, copy_weights
+
+
+class Rules(NamedTuple):
+    """When the loop validates, stops and saves."""
+
+    steps_per_epoch: int
+    total_steps: int
+    monitored: str
+    """`loss` or `accuracy` of the validation split."""
+    patience: int
+    min_delta: float
+    save_every_epochs: int
+
+
+RunChunk = Callable[[TrainState, Chunk], tuple[TrainState, ChunkMetrics]]
+
+
+def compile_chunks(
+    chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool
+) -> RunChunk:
+    """Compiles the training chunk for every length that an epoch needs, before the first step.
+
+    Args:
+        chunk: as `tricks.training.step.make_train_chunk` makes it.
+        state: the state that it will be called with.
+        split: the training part.
+        plan: of an epoch.
+        mesh: the devices.
+        on_device: whether the examples are on the device, or come chunk by chunk.
+
+    Returns:
+        `run_chunk(state, chunk) -> (state, metrics)`, which never compiles.
+    """
+    replicated, by_batch = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
+    compiled = {}
+    for length in set(plan.chunk_lengths):
+        count = len(split.targets) if on_device else length * plan.batch_size
+        examples = Batch(
+            *(jax.ShapeDtypeStruct((count, *a.shape[1:]), a.dtype, sharding=replicated) for a in split)
+        )
+        indices = jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
+        compiled[length] = chunk.lower(state, examples, indices).compile()
+    return lambda state, chunk: compiled[len(chunk.indices)](state, chunk.examples, chunk.indices)
+
+
+def initial(train: TrainState) -> LoopState:
+    """The loop's state before anything was validated.
+
+    Args:
+        train: the initial state.
+
+    Returns:
+        The initial weights stand where the best will be.
+    """
+    return LoopState(train, _copy()(train), early_stopping.init())
+
+
+def validate(
+    loop: LoopState,
+    step: int,
+    evaluate: Callable[[Weights], Evaluation],
+    rules: Rules,
+    record: Callable[[Record], None],
+) -> LoopState:
+    """Evaluates the current weights, and keeps a copy of them when they are the best so far.
+
+    Args:
+        loop: the state.
+        step: of the state.
+        evaluate: loss and accuracy on the validation split.
+        rules: what counts as better.
+        record: takes the line of metrics.
+
+    Returns:
+        The state with its best weights and early stopping brought up to date.
+    """
+    result = evaluate(Weights(loop.train.params, loop.train.model_state))
+    value = result.loss if rules.monitored == "loss" else -result.accuracy
+    stopping, improved = _update_stopping()(
+        loop.stopping, np.float32(value), np.int32(step), np.float32(rules.min_delta)
+    )
+    record(Record(step, -(-step // rules.steps_per_epoch), "validation", result.loss, result.accuracy))
+    return loop._replace(stopping=stopping, best=_copy()(loop.train) if bool(improved) else loop.best)
+
+
+def fit(
+    loop: LoopState,
+    chunks: Iterable[Chunk],
+    *,
+    run_chunk: RunChunk,
+    evaluate: Callable[[Weights], Evaluation],
+    rules: Rules,
+    record: Callable[[Record], None],
+    save: Callable[[LoopState], None],
+    interrupted: Callable[[], bool],
+) -> tuple[LoopState, str]:
+    """Trains until the last step, early stopping, or an interruption.
+
+    Records of a step are written before the checkpoint of that step, so that a resumed run can cut the records back
+    to its checkpoint.
+
+    Args:
+        loop: the state to go on from; its arrays are donated.
+        chunks: from the step of `loop` on, as `tricks.training.feed.chunks` yields them.
+        run_chunk: as `compile_chunks` makes it.
+        evaluate: loss and accuracy on the validation split.
+        rules: when to validate, stop and save.
+        record: takes each line of metrics.
+        save: writes a checkpoint.
+        interrupted: asked between chunks.
+
+    Returns:
+        The last state, and `completed`, `stopped early` or `interrupted`.
+
+    Raises:
+        DivergedError: a loss, gradient or weight was not finite; nothing of that chunk is recorded or saved.
+    """
+    step = int(loop.train.step)
+    saved = step
+    for chunk in chunks:
+        if _stops(loop, rules):
+            break
+        started = time.perf_counter()
+        state, device_metrics = run_chunk(loop.train, chunk)
+        metrics = jax.device_get(device_metrics)
+        seconds = time.perf_counter() - started
+        _check_finite(metrics, step, rules.steps_per_epoch)
+        loop = loop._replace(train=state)
+        step += len(metrics.steps.loss)
+        record(_training_record(metrics, step, rules, chunk.indices.size / seconds))
+        epoch, within = divmod(step, rules.steps_per_epoch)
+        if chunk.last_in_epoch:
+            loop = validate(loop, step, evaluate, rules, record)
+        stop = interrupted()
+        if stop or (within == 0 and epoch % rules.save_every_epochs == 0):
+            save(loop)
+            saved = step
+        if stop:
+            return loop, "interrupted"
+    if saved != step:
+        save(loop)
+    return loop, "completed" if step >= rules.total_steps else "stopped early"
+
+
+def _stops(loop: LoopState, rules: Rules) -> bool:
+    return 0 < rules.patience <= int(loop.stopping.checks_since_best)
+
+
+@functools.cache
+def _copy() -> Callable[[TrainState], Weights]:
+    return jax.jit(copy_weights)
+
+
+@functools.cache
+def _update_stopping() -> Callable[..., Any]:
+    return jax.jit(early_stopping.update)
+
+
+def _check_finite(metrics: ChunkMetrics, step: int, steps_per_epoch: int) -> None:
+    wrong = ~np.isfinite(metrics.steps.loss)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        what = f"the loss is {metrics.steps.loss[at]}"
+    elif not np.isfinite(metrics.steps.gradient_norm[-1]) or not metrics.finite:
+        at = len(wrong) - 1
+        what = "the gradient or the weights are not finite"
+    else:
+        return
+    raise DivergedError(f"{what} at step {step + at + 1} (epoch {(step + at) // steps_per_epoch + 1})")
+
+
+def _training_record(metrics: ChunkMetrics, step: int, rules: Rules, examples_per_second: float) -> Record:
+    return Record(
+        step,
+        -(-step // rules.steps_per_epoch),
+        "train",
+        float(np.mean(metrics.steps.loss, dtype=np.float64)),
+        float(np.mean(metrics.steps.accuracy, dtype=np.float64)),
+        float(metrics.steps.gradient_norm[-1]),
+        float(metrics.learning_rate),
+        examples_per_second,
+    )

@@ -1,0 +1,92 @@
+"""Lines of metrics: `metrics.jsonl` and TensorBoard events."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tensorboardX import SummaryWriter
+
+FILE = "metrics.jsonl"
+
+
+class Record(NamedTuple):
+    """One line: means over a chunk of training steps, or over a whole split."""
+
+    step: int
+    """Updates done."""
+    epoch: int
+    """Epoch that the step belongs to, from 1; 0 before the first step."""
+    split: str
+    loss: float
+    accuracy: float
+    """NaN for a regression."""
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
+    examples_per_second: float | None = None
+
+
+class Writer:
+    """Appends records to `metrics.jsonl` and, in the same folder, TensorBoard events.
+
+    Records of steps after `last_step`, and test records, are dropped first, and the events are written anew from
+    what remains, so that a resumed run leaves the files of one that was never interrupted.
+    """
+
+    def __init__(self, directory: Path, last_step: int) -> None:
+        kept = [r for r in read(directory) if r.step <= last_step and r.split != "test"]
+        for events in directory.glob("events.*"):
+            events.unlink()
+        self._events = SummaryWriter(str(directory))
+        temporary = directory / (FILE + ".tmp")
+        with open(temporary, "w") as file:
+            file.writelines(_line(record) for record in kept)
+        temporary.replace(directory / FILE)
+        self._file = open(directory / FILE, "a", buffering=1)
+        for record in kept:
+            self._add_events(record)
+
+    def write(self, record: Record) -> None:
+        """Appends one record; on the disk when this returns."""
+        self._file.write(_line(record))
+        self._add_events(record)
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._file.close()
+        self._events.close()
+
+    def _add_events(self, record: Record) -> None:
+        for name in ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second"):
+            value = getattr(record, name)
+            if value is not None and math.isfinite(value):
+                self._events.add_scalar(f"{record.split}/{name}", value, record.step)
+
+
+def read(directory: Path) -> list[Record]:
+    """All records of a run, oldest first; a last line that was cut short is left out.
+
+    Args:
+        directory: of the run.
+
+    Returns:
+        Records; none where there is no file.
+    """
+    path = directory / FILE
+    return list(_parse(path)) if path.exists() else []
+
+
+def _parse(path: Path) -> Iterator[Record]:
+    for line in path.read_text().splitlines():
+        try:
+            fields = json.loads(line)
+            yield Record(**{**fields, **{k: math.nan for k in ("loss", "accuracy") if fields[k] is None}})
+        except (json.JSONDecodeError, TypeError, KeyError):
+            return
+
+
+def _line(record: Record) -> str:
+    fields: dict[str, Any] = record._asdict()
+    # JSON has no NaN.
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"

@@ -1,0 +1,87 @@
+"""What a run came to, for a program to read: `summary.json`."""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from tricks.training.records import Record
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def make(
+    *,
+    fields: Mapping[str, Any],
+    status: str,
+    parameters: int,
+    best_step: int,
+    records: list[Record],
+    seconds: float,
+    version: str,
+) -> dict[str, Any]:
+    """Collects the summary.
+
+    Args:
+        fields: the config, a value for each dotted field.
+        status: how the run ended.
+        parameters: scalars in the model.
+        best_step: the step of the best validation.
+        records: of the run.
+        seconds: spent, over all sittings.
+        version: of this package.
+
+    Returns:
+        A dictionary of plain values.
+    """
+    return {
+        "status": status,
+        "config": dict(fields),
+        "seed": fields["seed"],
+        "versions": {
+            "tricks": version,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "device": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "count": jax.device_count()},
+        "parameters": parameters,
+        "seconds": round(seconds, 3),
+        "best": {split: _at(records, split, best_step) for split in ("train", "validation", "test")},
+        "final": {split: _last(records, split) for split in ("train", "validation")},
+    }
+
+
+def at_best(records: list[Record], best_step: int) -> list[Record]:
+    """One record for each split at the best step: what the closing table shows.
+
+    Args:
+        records: of the run.
+        best_step: the step of the best validation.
+
+    Returns:
+        Records of train, validation and test, as far as there are any.
+    """
+    found = [_find(records, split, best_step) for split in ("train", "validation", "test")]
+    return [record for record in found if record is not None]
+
+
+def _find(records: list[Record], split: str, step: int) -> Record | None:
+    return next((r for r in reversed(records) if r.split == split and r.step == step), None)
+
+
+def _at(records: list[Record], split: str, step: int) -> dict[str, Any] | None:
+    return _plain(_find(records, split, step))
+
+
+def _last(records: list[Record], split: str) -> dict[str, Any] | None:
+    return _plain(next((r for r in reversed(records) if r.split == split), None))
+
+
+def _plain(record: Record | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    values = {"step": record.step, "epoch": record.epoch, "loss": record.loss, "accuracy": record.accuracy}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,87 @@
+"""The learning rate as a transform whose current value can be read back."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+ScalarOrSchedule = optax.ScalarOrSchedule
+
+
+class LearningRateState(NamedTuple):
+    """Updates done so far, and the rate that the last of them used."""
+
+    count: jax.Array
+    learning_rate: jax.Array
+
+
+def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
+    """A number, or a schedule's value at `count`.
+
+    >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
+    1.5
+    """
+    return jnp.asarray(value(count) if callable(value) else value)
+
+
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTransformation:
+    """Multiplies by minus the learning rate, and remembers it.
+
+    update = -eta^t u; step 0 is the first update.
+
+    Args:
+        learning_rate: eta, a number (traced or not) or a schedule from the step to a number.
+
+    Returns:
+        A transformation with a `LearningRateState`, which `current_learning_rate` reads.
+
+    >>> tx = scale_by_learning_rate(lambda step: 0.1 / (step + 1))
+    >>> state = tx.init(None)
+    >>> _, state = tx.update(jnp.ones(2), state)
+    >>> updates, state = tx.update(jnp.ones(2), state)
+    >>> updates.tolist()
+    [-0.05000000074505806, -0.05000000074505806]
+    """
+
+    def init_fn(params: optax.Params) -> LearningRateState:
+        del params
+        count = jnp.zeros([], jnp.int32)
+        return LearningRateState(count, value_at(learning_rate, count))
+
+    def update_fn(
+        updates: optax.Updates, state: LearningRateState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, LearningRateState]:
+        del params
+        rate = value_at(learning_rate, state.count)
+        updates = jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates)
+        return updates, LearningRateState(optax.safe_increment(state.count), rate.astype(state.learning_rate.dtype))
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def current_learning_rate(opt_state: Any) -> jax.Array:
+    """The rate that the last update used (before the first: the rate that it will use).
+
+    Args:
+        opt_state: the state of any chain with one `scale_by_learning_rate` in it, as all optimizers of this package
+            have; chains under `optax.inject_hyperparams` work too.
+
+    Returns:
+        A scalar array.
+
+    Raises:
+        ValueError: when there is no learning rate in the state, or more than one.
+
+    >>> import optax
+    >>> tx = optax.chain(optax.clip(1.0), scale_by_learning_rate(0.1))
+    >>> round(float(current_learning_rate(tx.init({"w": jnp.ones(3)}))), 3)
+    0.1
+    """
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    if len(found) != 1:
+        raise ValueError(
+            f"opt_state holds {len(found)} learning rates; it must hold one: chain one scale_by_learning_rate, "
+            "or an optimizer of tricks.transforms"
+        )
+    return found[0][1]

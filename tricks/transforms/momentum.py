@@ -1,0 +1,81 @@
+"""Momentum with the learning rate inside the average, as the lectures define it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+
+
+class MomentumState(NamedTuple):
+    """m, the decayed sum of all past inputs."""
+
+    m: optax.Updates
+
+
+def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.GradientTransformation:
+    """Replaces its input by the decayed sum of all its inputs.
+
+    m^{t+1} = lambda m^t + u^t, with m^0 = 0; the output is m^{t+1}, or with `nesterov` lambda m^{t+1} + u^t.
+
+    Args:
+        decay: lambda, 0 <= lambda < 1.
+        nesterov: look one step ahead along m.
+
+    Returns:
+        A transformation with a `MomentumState`.
+
+    >>> tx = scale_by_momentum(0.5)
+    >>> state = tx.init(jnp.zeros(1))
+    >>> _, state = tx.update(jnp.ones(1), state)
+    >>> tx.update(jnp.ones(1), state)[0].tolist()
+    [1.5]
+    """
+
+    def init_fn(params: optax.Params) -> MomentumState:
+        return MomentumState(jax.tree.map(jnp.zeros_like, params))
+
+    def update_fn(
+        updates: optax.Updates, state: MomentumState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, MomentumState]:
+        del params
+        m = jax.tree.map(lambda m, u: decay * m + u, state.m, updates)
+        out = jax.tree.map(lambda m, u: decay * m + u, m, updates) if nesterov else m
+        return out, MomentumState(m)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def momentum(
+    learning_rate: ScalarOrSchedule, decay: float = 0.9, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """Gradient descent with momentum.
+
+    m^{t+1} = lambda m^t - eta^t g^t, theta^{t+1} = theta^t + m^{t+1}, with m^0 = 0.
+
+    The rate stands inside m, so a falling rate shrinks only what is added from then on; `optax.sgd` multiplies the
+    whole of m by the current rate. The two are equal while the rate is constant.
+
+    Args:
+        learning_rate: eta, a number or a schedule.
+        decay: lambda, 0 <= lambda < 1; 0 is plain gradient descent.
+        nesterov: look one step ahead along m.
+
+    Returns:
+        An optax transformation.
+
+    >>> import optax
+    >>> tx = momentum(0.1)
+    >>> params = jnp.ones(1)
+    >>> state = tx.init(params)
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(params, state)
+    ...     params = optax.apply_updates(params, updates)
+    >>> round(params.item(), 4)
+    0.72
+
+    Source: the lectures on momentum; Nesterov form: Sutskever et al. 2013.
+    """
+    return optax.chain(scale_by_learning_rate(learning_rate), scale_by_momentum(decay, nesterov))
