@@ -34,7 +34,7 @@ class _MLP(nnx.Module):
     ) -> None:
         self.layers = len(sizes) - 1
         self.activation = activation
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = dropout
         for i in range(self.layers):
             hidden = i < self.layers - 1
             normalized = hidden and batch_norm
@@ -56,13 +56,14 @@ class _MLP(nnx.Module):
                 setattr(self, f"norm_{i}", norm)
 
     def __call__(self, x: jax.Array, rng: jax.Array | None) -> jax.Array:
-        rngs = None if rng is None else nnx.Rngs(dropout=rng)
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=rng is None)
-                x = self.dropout(self.activation(x), deterministic=rng is None, rngs=rngs)
+                x = self.activation(x)
+                if rng is not None and self.dropout > 0:
+                    x = _drop(x, self.dropout, jax.random.fold_in(rng, i))
         return x
 
 
@@ -135,6 +136,16 @@ def build(
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return apply, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+
+
+def _drop(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+    # Sixteen random bits a unit: half the cost of the 32 that nnx.Dropout draws, a tenth of a small step. The rate is
+    # thereby rounded to a multiple of 2^-16, and the survivors are scaled by what it was rounded to.
+    units = x.shape[-1]
+    drawn = jax.random.bits(key, (*x.shape[:-1], -(-units // 2)), jnp.uint32)
+    halves = jnp.concatenate([drawn & 0xFFFF, drawn >> 16], axis=-1)[..., :units]
+    kept = max(round((1 - rate) * 2**16), 1)
+    return jnp.where(halves < kept, x * (2**16 / kept), 0)
 
 
 def count_parameters(params: Params) -> int:
