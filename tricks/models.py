@@ -124,12 +124,12 @@ def build(
     module = _MLP(
         sizes, ACTIVATIONS[activation], batch_norm, batch_norm_momentum, dropout, initializer, nnx.Rngs(params=key)
     )
-    graphdef, params, model_state = nnx.split(module, nnx.Param, nnx.BatchStat)
+    graphdef, params, model_state = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
 
     def apply(
         params: Params, model_state: ModelState, x: jax.Array, *, rng: jax.Array | None = None
     ) -> tuple[jax.Array, ModelState]:
-        module = nnx.merge(graphdef, params, model_state)
+        module: _MLP = nnx.merge(graphdef, params, model_state)
         outputs = module(x, rng)
         if rng is None:
             return outputs, model_state

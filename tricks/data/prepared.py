@@ -171,7 +171,8 @@ def _read_cache(path: Path) -> Raw | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             # Reading a member checks its CRC.
-            return Raw(int(stored["classes"]), *(stored[field] if field in stored else None for field in _FIELDS))
+            arrays = {field: stored[field] for field in _FIELDS if field in stored}
+            return Raw(int(stored["classes"]), **arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:

@@ -121,7 +121,7 @@ def _checksum(tree: Any) -> int:
     for leaf in jax.tree.leaves(tree):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
     return total
 
 

@@ -41,7 +41,9 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
         else:
             for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
                 points = [(r.step / steps_per_epoch, getattr(r, panel)) for r in rows]
-                axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker="." if len(rows) < 15 else "")
+                axis.plot(
+                    *_columns(points), color=color, linewidth=2, label=split, marker="." if len(rows) < 15 else ""
+                )
         axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
         axis.set_title(panel, fontsize=14)
         axis.set_xlabel("epoch", fontsize=13)

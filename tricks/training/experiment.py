@@ -194,9 +194,7 @@ def _report(
     )
     run_directory.write_json(workdir / "summary.json", content)
     title = f"{fields['data.name']}, {fields['optimizer.name']}, batch {fields['data.batch_size']}"
-    curves.draw(
-        lines, workdir / "curves.png", steps_per_epoch=plan.steps_per_epoch, best_step=best_step, title=title
-    )
+    curves.draw(lines, workdir / "curves.png", steps_per_epoch=plan.steps_per_epoch, best_step=best_step, title=title)
     print(f"{status} after {seconds:.1f} s; at the best epoch:")
     print(result_table(summary.at_best(lines, best_step)))
     print(f"run directory: {workdir}")

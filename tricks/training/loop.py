@@ -35,9 +35,7 @@ class Rules(NamedTuple):
 RunChunk = Callable[[TrainState, Chunk], tuple[TrainState, ChunkMetrics]]
 
 
-def compile_chunks(
-    chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool
-) -> RunChunk:
+def compile_chunks(chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool) -> RunChunk:
     """Compiles the training chunk for every length that an epoch needs, before the first step.
 
     Args:
@@ -55,9 +53,7 @@ def compile_chunks(
     compiled = {}
     for length in set(plan.chunk_lengths):
         count = len(split.targets) if on_device else length * plan.batch_size
-        examples = Batch(
-            *(jax.ShapeDtypeStruct((count, *a.shape[1:]), a.dtype, sharding=replicated) for a in split)
-        )
+        examples = Batch(*(jax.ShapeDtypeStruct((count, *a.shape[1:]), a.dtype, sharding=replicated) for a in split))
         indices = jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
         compiled[length] = chunk.lower(state, examples, indices).compile()
     return lambda state, chunk: compiled[len(chunk.indices)](state, chunk.examples, chunk.indices)

@@ -43,7 +43,7 @@ class Writer:
         with open(temporary, "w") as file:
             file.writelines(_line(record) for record in kept)
         temporary.replace(directory / FILE)
-        self._file = open(directory / FILE, "a", buffering=1)
+        self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115
         for record in kept:
             self._add_events(record)
 
@@ -89,4 +89,6 @@ def _parse(path: Path) -> Iterator[Record]:
 def _line(record: Record) -> str:
     fields: dict[str, Any] = record._asdict()
     # JSON has no NaN.
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"
+    return (
+        json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"
+    )

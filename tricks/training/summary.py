@@ -46,7 +46,11 @@ def make(
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
-        "device": {"kind": jax.devices()[0].device_kind, "platform": jax.default_backend(), "count": jax.device_count()},
+        "device": {
+            "kind": jax.devices()[0].device_kind,
+            "platform": jax.default_backend(),
+            "count": jax.device_count(),
+        },
         "parameters": parameters,
         "seconds": round(seconds, 3),
         "best": {split: _at(records, split, best_step) for split in ("train", "validation", "test")},

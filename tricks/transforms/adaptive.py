@@ -12,14 +12,14 @@ from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_
 class SquaredGradientState(NamedTuple):
     """Updates done so far, and sigma squared."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
     sigma_squared: optax.Updates
 
 
 class AdamState(NamedTuple):
     """Updates done so far, and the averages of the gradient and of its square."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
     m: optax.Updates
     v: optax.Updates
 

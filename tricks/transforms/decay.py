@@ -16,7 +16,7 @@ _NOT_WEIGHTS = frozenset({"bias", "scale", "b", "offset", "beta", "gamma", "mean
 class DecayState(NamedTuple):
     """Updates done so far, for strengths that follow a schedule."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
 
 
 def weights_only(params: optax.Params) -> Any:

@@ -1,18 +1,19 @@
 """The learning rate as a transform whose current value can be read back."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-ScalarOrSchedule = optax.ScalarOrSchedule
+ScalarOrSchedule = float | jax.Array | Callable[[Any], Any]
 
 
 class LearningRateState(NamedTuple):
     """Updates done so far, and the rate that the last of them used."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
     learning_rate: jax.Array
 
 
