@@ -26,7 +26,7 @@ def warmup_decay(
         t < w           peak (t + 1) / (w + 1)
         constant        peak
         cosine          end + (peak - end) (1 + cos(pi p)) / 2
-        linear          peak + (end - peak) p
+        linear          peak (1 - p) + end p
         exponential     peak (end / peak)^p
         inverse_time    max(end, peak / (1 + (t - w) / tau))
         inverse_sqrt    max(end, peak / sqrt(1 + (t - w) / tau))
@@ -83,7 +83,7 @@ def _decay(
     if shape == "cosine":
         return end + (peak - end) * (1 + jnp.cos(jnp.pi * progress)) / 2
     if shape == "linear":
-        return peak + (end - peak) * progress
+        return peak * (1 - progress) + end * progress
     if shape == "exponential":
         return peak * (end / peak) ** progress
     if shape == "inverse_time":

@@ -20,4 +20,4 @@ def read(name: str) -> Raw:
     """
     loader, classes = _LOADERS[name]
     features, targets = loader(return_X_y=True)
-    return Raw(classes, features, targets)
+    return Raw(name == "digits", classes, features, targets)

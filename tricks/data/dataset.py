@@ -39,9 +39,9 @@ def load(name: str, *, validation_fraction: float = 0.1, seed: int = 0, director
     """Loads a data set by its name.
 
     Features are flattened and normalized per dimension, x~ = (x - m) / s, with mean and standard deviation of the
-    training part only. The standard deviation is not taken below a tenth of the root mean square one: pixels that
-    are hardly ever inked would otherwise be amplified without bound. Targets of a regression are standardized by the
-    training part too, so that a mean squared error of 1 is that of predicting the mean.
+    training part only. Of images, the deviation of a pixel is not taken below the root mean square over all pixels:
+    those at the border, hardly ever inked, would otherwise be amplified without bound. Targets of a regression are
+    standardized by the training part too, so that a mean squared error of 1 is that of predicting the mean.
 
     Args:
         name: `digits`, `breast_cancer`, `diabetes` (bundled with scikit-learn), or a prepared classification set of
@@ -86,7 +86,7 @@ def _carve(name: str, examples: int, fraction: float, seed: int) -> tuple[np.nda
 
 
 def _normalized(name: str, raw: Raw, parts: tuple[tuple[np.ndarray, np.ndarray], ...]) -> Dataset:
-    mean, scale = _mean_and_scale(parts[0][0])
+    mean, scale = _mean_and_scale(parts[0][0], raw.pixels)
     target_mean, target_scale = (0.0, 1.0) if raw.classes else _mean_and_deviation(parts[0][1])
     splits = []
     for features, targets in parts:
@@ -101,7 +101,7 @@ def _normalized(name: str, raw: Raw, parts: tuple[tuple[np.ndarray, np.ndarray],
     return Dataset(name, raw.classes, splits[0], splits[1], splits[2], mean, scale)
 
 
-def _mean_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_scale(features: np.ndarray, pixels: bool) -> tuple[np.ndarray, np.ndarray]:
     count, total, squares = len(features), 0.0, 0.0
     shift = features[:1].astype(np.float64)
     for start in range(0, count, 4096):
@@ -110,7 +110,7 @@ def _mean_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares = squares + np.square(block).sum(axis=0)
     mean = np.asarray(total) / count
     variance = np.maximum(np.asarray(squares) / count - mean**2, 0.0)
-    scale = np.maximum(np.sqrt(variance), 0.1 * np.sqrt(variance.mean()))
+    scale = np.sqrt(np.maximum(variance, variance.mean()) if pixels else variance)
     scale[scale == 0] = 1.0
     return (mean + shift[0]).astype(np.float32), scale.astype(np.float32)
 

@@ -1,5 +1,6 @@
 """Classification sets of TensorFlow Datasets: prepared once with TensorFlow, read ever after without it."""
 
+import contextlib
 import difflib
 import importlib.util
 import logging
@@ -152,7 +153,11 @@ def _decode(name: str, version: Path) -> Raw:
             f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
             f"python scripts/prepare_data.py {name}"
         ) from error
-    return Raw(builder.info.features[label].num_classes, *arrays)
+    return Raw(
+        isinstance(builder.info.features[feature], tfds.features.Image),
+        builder.info.features[label].num_classes,
+        *arrays,
+    )
 
 
 def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[np.ndarray, ...]:
@@ -169,10 +174,10 @@ def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[n
 
 def _read_cache(path: Path) -> Raw | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             # Reading a member checks its CRC.
             arrays = {field: stored[field] for field in _FIELDS if field in stored}
-            return Raw(int(stored["classes"]), **arrays)
+            return Raw(bool(stored["pixels"]), int(stored["classes"]), **arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
@@ -186,10 +191,11 @@ def _write_cache(path: Path, raw: Raw) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            np.savez(file, classes=np.int64(raw.classes or 0), **arrays)
+            np.savez(file, pixels=raw.pixels, classes=np.int64(raw.classes or 0), **arrays)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         print(f"the decoded arrays cannot be cached in {path.parent} ({error.strerror}); going on without")
 
 

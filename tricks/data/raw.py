@@ -8,6 +8,8 @@ import numpy as np
 class Raw(NamedTuple):
     """Examples as stored: features (n, ...), targets (n,); the test part is None where the set has none."""
 
+    pixels: bool
+    """Whether all features are in one unit, as the pixels of an image are."""
     classes: int | None
     features: np.ndarray
     targets: np.ndarray

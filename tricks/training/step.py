@@ -63,7 +63,7 @@ def make_train_step(loss_fn: Callable[..., Any], tx: optax.GradientTransformatio
         )
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = jax.lax.cond(measure, optax.global_norm, lambda _: jnp.zeros([], loss.dtype), gradient)
+        norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], loss.dtype), gradient)
         new = TrainState(state.step + 1, params, model_state, opt_state, state.rng)
         return new, StepMetrics(loss, accuracy, norm)
 

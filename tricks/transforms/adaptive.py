@@ -1,5 +1,6 @@
 """Learning rates that adapt to each parameter: root mean square, RMSProp, Adam."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -118,12 +119,19 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * (g * g), state.v, updates)
 
         def direction(m: jax.Array, v: jax.Array) -> jax.Array:
-            t = count.astype(m.dtype)
-            return (m / (1 - b1**t)) / (jnp.sqrt(v / (1 - b2**t)) + eps)
+            m_hat = m / _one_minus_power(b1, count, m.dtype)
+            v_hat = v / _one_minus_power(b2, count, v.dtype)
+            return m_hat / (jnp.sqrt(v_hat) + eps)
 
         return jax.tree.map(direction, m, v), AdamState(count, m, v)
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _one_minus_power(decay: float | jax.Array, count: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    # 1 - 0.999^1 in float32 keeps five digits; through the logarithm all of them are kept.
+    logarithm = math.log(decay) if isinstance(decay, float) and decay > 0 else jnp.log(decay)
+    return -jnp.expm1(count.astype(dtype) * logarithm)
 
 
 def root_mean_square(learning_rate: ScalarOrSchedule, eps: float = 1e-8) -> optax.GradientTransformation:

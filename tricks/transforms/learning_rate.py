@@ -79,7 +79,7 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
     >>> round(float(current_learning_rate(tx.init({"w": jnp.ones(3)}))), 3)
     0.1
     """
-    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    found = optax.tree.get_all_with_path(opt_state, "learning_rate")
     if len(found) != 1:
         raise ValueError(
             f"opt_state holds {len(found)} learning rates; it must hold one: chain one scale_by_learning_rate, "

@@ -1,0 +1,79 @@
+"""Settings of all tests: rank promotion raises, runs happen in a folder of their own, MNIST is prepared once."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# ml_collections loads config files in a way that Python deprecates.
+_LOADER_WARNING = "ignore:the load_module() method is deprecated:DeprecationWarning"
+MNIST_FILES = ROOT.parent / "shared" / "data" / "mnist"
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    output: str
+    error: str
+
+    def mistake(self) -> str:
+        """The one line of a refused command."""
+        assert self.status == 2, self
+        assert "Traceback" not in self.output + self.error
+        lines = self.error.strip().splitlines()
+        assert len(lines) == 1, self.error
+        assert lines[0].startswith("error: "), lines
+        return lines[0]
+
+
+def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> Result:
+    """Runs Python in the repository with its warnings as errors, on so many CPU devices."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", _LOADER_WARNING, *map(str, arguments)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_NUMPY_RANK_PROMOTION": "raise",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> Result:
+    """Runs train.py."""
+    return run_python("train.py", f"--workdir={workdir}", *flags, devices=devices, **environment)
+
+
+def read_metrics(workdir: Path) -> list[dict]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def mnist_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with MNIST prepared by scripts/prepare_data.py from the four original files."""
+    if not MNIST_FILES.is_dir():
+        pytest.skip(f"the original MNIST files are not in {MNIST_FILES}")
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow, which prepares MNIST, is not installed: requirements-tfds.txt")
+    directory = tmp_path_factory.mktemp("tensorflow_datasets")
+    done = run_python("scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}")
+    assert done.status == 0, done
+    return directory

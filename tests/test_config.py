@@ -1,0 +1,155 @@
+"""The config refuses what it should, in one line that names the field."""
+
+import dataclasses
+
+import pytest
+
+from tricks import config, losses, models, schedules
+from tricks.config import Config, flatten, validate
+from tricks.errors import UserError
+
+
+def _set(path: str, value) -> Config:
+    changed = Config()
+    *parents, name = path.split(".")
+    target = changed
+    for parent in parents:
+        target = getattr(target, parent)
+    setattr(target, name, value)
+    return changed
+
+
+def test_defaults_are_valid():
+    validate(Config())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", -1),
+        ("data.batch_size", 0),
+        ("data.validation_fraction", 0.0),
+        ("data.validation_fraction", 1.0),
+        ("data.placement", "gpu"),
+        ("data.name", ""),
+        ("model.hidden_sizes", (64, 0)),
+        ("model.activation", "swish"),
+        ("model.initializer", "ones"),
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
+        ("model.dropout", float("nan")),
+        ("model.batch_norm_momentum", 1.0),
+        ("loss.name", "hinge"),
+        ("optimizer.name", "sgd"),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.learning_rate", -1e-3),
+        ("optimizer.learning_rate", float("inf")),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.momentum", 1.0),
+        ("optimizer.second_moment_decay", 1.5),
+        ("optimizer.epsilon", -1e-8),
+        ("optimizer.l1", -1.0),
+        ("optimizer.l2", float("inf")),
+        ("schedule.shape", "step"),
+        ("schedule.warmup_steps", -1),
+        ("schedule.end_value", 1.0),
+        ("train.epochs", 0),
+        ("train.chunk_steps", 0),
+        ("early_stopping.metric", "f1"),
+        ("early_stopping.patience", -1),
+        ("early_stopping.min_delta", -0.1),
+        ("checkpoint.every_epochs", 0),
+    ],
+)
+def test_out_of_range_is_refused_by_name(path, value):
+    with pytest.raises(UserError, match=rf"^{path.replace('.', '[.]')} is .*allowed: ") as caught:
+        validate(_set(path, value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1.5),
+        ("seed", True),
+        ("model.hidden_sizes", (64, 1.5)),
+        ("model.hidden_sizes", [64]),
+        ("model.hidden_sizes", ("a",)),
+        ("model.batch_norm", 1),
+        ("optimizer.learning_rate", "1e-3"),
+        ("data.name", 3),
+    ],
+)
+def test_wrong_type_is_refused_by_name(path, value):
+    with pytest.raises(UserError, match=rf"^{path} is .*must be of type"):
+        validate(_set(path, value))
+
+
+def test_unknown_field_set_in_a_file_is_refused():
+    with pytest.raises(UserError, match=r"optimizer\.lr is no field"):
+        validate(_set("optimizer.lr", 0.1))
+
+
+def test_section_replaced_by_a_value_is_refused():
+    with pytest.raises(UserError, match="model is 3"):
+        validate(_set("model", 3))
+
+
+def test_not_a_config_is_refused():
+    with pytest.raises(UserError, match="returned dict"):
+        validate({"seed": 0})
+
+
+def test_exponential_decay_to_zero_is_refused():
+    with pytest.raises(UserError, match=r"schedule\.end_value"):
+        validate(_set("schedule.shape", "exponential"))
+
+
+def test_accuracy_of_a_regression_is_refused():
+    changed = _set("loss.name", "squared_error")
+    changed.early_stopping.metric = "accuracy"
+    with pytest.raises(UserError, match=r"early_stopping\.metric"):
+        validate(changed)
+
+
+def test_every_field_has_a_check():
+    free = {"model.batch_norm", "optimizer.nesterov", "data.directory"}
+    assert set(flatten(Config())) == {*config._RANGES, *config._CHOICES, *free}
+
+
+def test_choices_are_what_the_library_has():
+    assert set(config.ACTIVATIONS) == set(models.ACTIVATIONS)
+    assert set(config.INITIALIZERS) == set(models.INITIALIZERS)
+    assert set(config.LOSSES) == set(losses.MEASURES)
+    assert set(config.SHAPES) == set(schedules.SHAPES)
+
+
+def test_promised_fields_exist():
+    promised = [
+        "seed",
+        "data.name",
+        "data.batch_size",
+        "data.validation_fraction",
+        "model.hidden_sizes",
+        "model.activation",
+        "model.batch_norm",
+        "model.dropout",
+        "model.initializer",
+        "loss.name",
+        "optimizer.name",
+        "optimizer.learning_rate",
+        "optimizer.l1",
+        "optimizer.l2",
+        "schedule.shape",
+        "schedule.warmup_steps",
+        "train.epochs",
+        "early_stopping.patience",
+        "early_stopping.min_delta",
+        "checkpoint.every_epochs",
+    ]
+    assert set(promised) <= set(flatten(Config()))
+
+
+def test_integers_count_as_numbers():
+    validate(_set("optimizer.learning_rate", 1))
+    assert dataclasses.is_dataclass(Config)

@@ -1,0 +1,204 @@
+"""Real data sets through the one interface; damaged and missing ones."""
+
+import gzip
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import MNIST_FILES, run_python, train
+from sklearn import datasets
+
+from tricks.data import load, prepared
+from tricks.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "examples", "features", "classes"),
+    [("digits", 1797, 64, 10), ("breast_cancer", 569, 30, 2), ("diabetes", 442, 10, None)],
+)
+def test_bundled_sets(name, examples, features, classes):
+    data = load(name, validation_fraction=0.2, seed=3)
+    splits = (data.train, data.validation, data.test)
+    assert sum(len(s.targets) for s in splits) == examples
+    assert data.classes == classes
+    for split in splits:
+        assert split.features.shape == (len(split.targets), features)
+        assert split.features.dtype == np.float32
+        assert split.targets.dtype == (np.int32 if classes else np.float32)
+    assert len(data.test.targets) == round(0.2 * examples)
+    assert len(data.validation.targets) == round(0.2 * (examples - len(data.test.targets)))
+
+
+def _restored(data, split):
+    return split.features * data.feature_scale + data.feature_mean
+
+
+def test_every_example_is_in_exactly_one_split():
+    data = load("digits", seed=1)
+    ours = np.concatenate([np.round(_restored(data, s)) for s in (data.train, data.validation, data.test)])
+    theirs = datasets.load_digits().data
+    assert sorted(map(tuple, ours)) == sorted(map(tuple, theirs))
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes"])
+def test_normalized_by_the_training_part_only(name):
+    data = load(name)
+    features = data.train.features.astype(np.float64)
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(features.std(axis=0), 1, rtol=1e-4)
+    assert abs(data.validation.features.mean(axis=0)).max() > 0.01, "validation must not be centred by itself"
+
+
+def test_pixels_that_hardly_vary_are_not_amplified():
+    data = load("digits")
+    pixels = _restored(data, data.train).astype(np.float64)
+    np.testing.assert_allclose(data.feature_mean, pixels.mean(axis=0), atol=1e-4)
+    expected = np.sqrt(np.maximum(pixels.var(axis=0), pixels.var(axis=0).mean()))
+    np.testing.assert_allclose(data.feature_scale, expected, rtol=1e-4)
+    assert abs(data.test.features).max() < 5
+
+
+def test_regression_targets_are_standardized_by_the_training_part():
+    data = load("diabetes")
+    assert abs(data.train.targets.mean()) < 1e-6
+    assert data.train.targets.std() == pytest.approx(1, rel=1e-5)
+    assert abs(data.test.targets.mean()) > 1e-4
+
+
+def test_the_seed_draws_validation_and_leaves_test_alone():
+    a, b, c = load("digits", seed=0), load("digits", seed=0), load("digits", seed=1)
+    np.testing.assert_array_equal(a.validation.features, b.validation.features)
+    np.testing.assert_array_equal(a.test.targets, c.test.targets)
+    assert not np.array_equal(a.validation.targets, c.validation.targets)
+
+
+def test_empty_split_is_refused():
+    with pytest.raises(UserError, match=r"validation_fraction is 1e-06.*1438 training examples"):
+        load("digits", validation_fraction=1e-6)
+
+
+def test_unknown_set_is_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(UserError, match="did you mean digits"):
+        load("digts", directory=str(tmp_path))
+
+
+def test_set_that_is_not_prepared_is_refused_with_the_command(tmp_path):
+    with pytest.raises(UserError, match=r"python scripts/prepare_data.py fashion_mnist --data_dir="):
+        load("fashion_mnist", directory=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["../etc", "a b", "/tmp", "a/../b"])
+def test_odd_names_are_refused(name, tmp_path):
+    with pytest.raises(UserError, match=r"data\.name|unknown data set"):
+        load(name, directory=str(tmp_path))
+
+
+def test_mnist_is_prepared_from_its_original_files(mnist_directory):
+    data = load("mnist", directory=str(mnist_directory))
+    assert [len(s.targets) for s in (data.train, data.validation, data.test)] == [54_000, 6_000, 10_000]
+    assert data.classes == 10
+    assert data.train.features.shape[1] == 784
+    images = np.frombuffer(
+        gzip.decompress((MNIST_FILES / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16
+    )
+    labels = np.frombuffer(
+        gzip.decompress((MNIST_FILES / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8
+    )
+    shown = np.round(_restored(data, data.test))
+    # TFDS stores the examples in an order of its own.
+    ours = sorted(
+        (int(label), image.tobytes()) for label, image in zip(data.test.targets, shown.astype(np.uint8), strict=True)
+    )
+    theirs = sorted((int(label), image.tobytes()) for label, image in zip(labels, images.reshape(-1, 784), strict=True))
+    assert ours == theirs
+
+
+def test_second_start_reads_the_cache_and_not_the_records(mnist_directory, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory, root)
+    raw = prepared.read("mnist", str(root))
+    for records in (root / "mnist").rglob("*.array_record*"):
+        records.unlink()
+    monkeypatch.setattr(prepared, "_tensorflow_datasets", lambda: pytest.fail("the cache was not used"))
+    again = prepared.read("mnist", str(root))
+    for one, other in zip(raw[1:], again[1:], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no archive"])
+def test_damaged_cache_is_built_again(mnist_directory, tmp_path, capsys, monkeypatch, damage):
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory, root)
+    raw = prepared.read("mnist", str(root))
+    monkeypatch.setattr(prepared, "_decode", lambda *_: raw)
+    (cache,) = (root / "decoded").glob("mnist-*.npz")
+    content = bytearray(cache.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content = bytearray(b"not an archive")
+    cache.write_bytes(content)
+    again = prepared.read("mnist", str(root))
+    assert "building it again" in capsys.readouterr().out
+    np.testing.assert_array_equal(raw.features, again.features)
+    assert zipfile.ZipFile(cache).testzip() is None
+
+
+def test_cache_that_cannot_be_written_is_done_without(mnist_directory, tmp_path, capsys, monkeypatch):
+    raw = prepared.read("mnist", str(mnist_directory))
+    monkeypatch.setattr(prepared, "_decode", lambda *_: raw)
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory / "mnist", root / "mnist")
+    (root / "decoded").write_text("a file where the folder should be")
+    assert prepared.read("mnist", str(root)) is raw
+    assert "going on without" in capsys.readouterr().out
+
+
+def test_set_without_a_class_label_is_refused(mnist_directory, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory / "mnist", root / "mnist")
+    (info,) = (root / "mnist").rglob("dataset_info.json")
+    content = json.loads(info.read_text())
+    content.pop("supervisedKeys")
+    info.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is no classification"):
+        prepared.read("mnist", str(root))
+
+
+def test_reading_needs_no_tensorflow(mnist_directory):
+    code = (
+        "import sys; from tricks.data import load; load('mnist', directory=sys.argv[1]);"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    shutil.rmtree(mnist_directory / "decoded")
+    done = run_python("-c", code, str(mnist_directory))
+    assert done.status == 0, done
+    assert (mnist_directory / "decoded").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name of one data set"),
+        (("digits",), "bundled"),
+        (("mnst",), "did you mean mnist"),
+        (("mnist", "--manual_dir=/no/such/folder"), "no such folder"),
+        (("imdb_reviews",), "fixed shape"),
+        (("coco",), "is no classification"),
+        (("mnist", "--data_dir=/proc/nowhere"), "cannot be prepared"),
+    ],
+)
+def test_prepare_refuses_in_one_line(arguments, said):
+    assert said in run_python("scripts/prepare_data.py", *arguments).mistake()
+
+
+def test_training_on_a_set_that_is_not_prepared(tmp_path):
+    line = train(tmp_path / "run", "--config.data.name=mnist", TFDS_DATA_DIR=str(tmp_path)).mistake()
+    assert "python scripts/prepare_data.py mnist" in line
+    assert not (tmp_path / "run").exists()
