@@ -16,7 +16,7 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 _DEFAULT = Path(__file__).parent / "configs" / "digits.py"
-_CONFIG = config_flags.DEFINE_config_file("config", default=str(_DEFAULT), help_string="The experiment.")
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default configs/digits.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
 
 
@@ -29,4 +29,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, default_config=_DEFAULT)

@@ -1,7 +1,23 @@
-"""digits."""
+"""Real handwritten digits of 8x8 pixels, bundled with scikit-learn: a small network with every trick switched on.
+
+python train.py --config=configs/digits.py
+"""
 
 from tricks.config import Config
 
 
 def get_config() -> Config:
-    return Config()
+    config = Config()
+    config.data.name = "digits"
+    config.data.batch_size = 32
+    config.model.hidden_sizes = (128, 128)
+    config.model.batch_norm = True
+    config.model.dropout = 0.2
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 2e-3
+    config.schedule.shape = "cosine"
+    config.schedule.warmup_steps = 40
+    config.train.epochs = 40
+    config.early_stopping.patience = 15
+    config.checkpoint.every_epochs = 5
+    return config

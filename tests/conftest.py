@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +37,24 @@ class Result(NamedTuple):
         return lines[0]
 
 
+# Commands run hundreds of times with the same few programs; each is compiled once.
+_COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
+ENVIRONMENT = {
+    **os.environ,
+    "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+}
+
+
 def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> Result:
     """Runs Python in the repository with its warnings as errors, on so many CPU devices."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", _LOADER_WARNING, *map(str, arguments)],
         cwd=ROOT,
         env={
-            **os.environ,
+            **ENVIRONMENT,
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            "JAX_NUMPY_RANK_PROMOTION": "raise",
             **environment,
         },
         capture_output=True,

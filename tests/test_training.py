@@ -38,9 +38,7 @@ def _run_epoch(split, plan, mesh, on_device=True, first_step=0, start=None, epoc
     chunk = step.make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
     metrics = []
     last = plan.steps_per_epoch * epochs
-    for item in feed.chunks(
-        split, plan, first_step=first_step, last_step=last, seed=5, mesh=mesh, on_device=on_device
-    ):
+    for item in feed.chunks(split, plan, first_step=first_step, last_step=last, seed=5, mesh=mesh, on_device=on_device):
         train, m = chunk(train, item.examples, item.indices)
         metrics.append(jax.device_get(m))
     return train, metrics

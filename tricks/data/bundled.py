@@ -1,15 +1,9 @@
 """Real data sets that scikit-learn carries: no download."""
 
-from sklearn import datasets
-
 from tricks.data.raw import Raw
 
-_LOADERS = {
-    "digits": (datasets.load_digits, 10),
-    "breast_cancer": (datasets.load_breast_cancer, 2),
-    "diabetes": (datasets.load_diabetes, None),
-}
-NAMES = tuple(_LOADERS)
+_CLASSES = {"digits": 10, "breast_cancer": 2, "diabetes": None}
+NAMES = tuple(_CLASSES)
 
 
 def read(name: str) -> Raw:
@@ -18,6 +12,7 @@ def read(name: str) -> Raw:
     >>> read("diabetes").features.shape
     (442, 10)
     """
-    loader, classes = _LOADERS[name]
-    features, targets = loader(return_X_y=True)
-    return Raw(name == "digits", classes, features, targets)
+    from sklearn import datasets  # A second of every start; most sets do without.
+
+    features, targets = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return Raw(name == "digits", _CLASSES[name], features, targets)

@@ -67,7 +67,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Pa
     if manual_directory and not Path(manual_directory).is_dir():
         raise UserError(f"--manual_dir is {manual_directory!r}; there is no such folder")
     tfds = _tensorflow_datasets()
-    if name.split("/")[0] not in tfds.list_builders():
+    if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(_unknown(name, tfds))
     try:
         builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
@@ -100,18 +100,19 @@ def _newest_version(name: str, root: Path) -> Path | None:
 
 def _not_prepared(name: str, root: Path) -> str:
     tfds = _tensorflow_datasets()
-    if name.split("/")[0] not in tfds.list_builders():
+    if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         return _unknown(name, tfds)
     where = "" if root == data_directory() else f" --data_dir={root}"
     return f"data set {name!r} is not prepared in {root}; to prepare it: python scripts/prepare_data.py {name}{where}"
 
 
 def _unknown(name: str, tfds: Any) -> str:
-    close = difflib.get_close_matches(name, [*bundled.NAMES, *tfds.list_builders()], n=1)
+    close = difflib.get_close_matches(name, [*bundled.NAMES, *tfds.list_builders(with_community_datasets=False)], n=1)
     meant = f"did you mean {close[0]}? " if close else ""
+    example = close[0] if close and close[0] not in bundled.NAMES else "mnist"
     return (
         f"unknown data set {name!r}; {meant}bundled: {', '.join(bundled.NAMES)}; any classification set of "
-        f"TensorFlow Datasets can be prepared: python scripts/prepare_data.py {close[0] if close else 'mnist'}"
+        f"TensorFlow Datasets can be prepared: python scripts/prepare_data.py {example}"
     )
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: the latest state, the best weights, and what it took to get there."""
 
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,13 +57,19 @@ def save(checkpoints: Checkpoints, loop: LoopState, seconds: float) -> None:
         progress=ocp.args.JsonSave(progress),
     )
     try:
+        _check_room(checkpoints.directory, (latest, loop.best))
         checkpoints.manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
-        kept = checkpoints.manager.latest_step()
         raise UserError(
-            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} "
-            f"({_reason(error)}); the last good one is {'none' if kept is None else f'of step {kept}'}"
+            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} ({_reason(error)}); "
+            f"{describe_last(checkpoints)}"
         ) from error
+
+
+def describe_last(checkpoints: Checkpoints) -> str:
+    """Which checkpoint a person can fall back on, in words."""
+    step = checkpoints.manager.latest_step()
+    return "no checkpoint was written yet" if step is None else f"the last good checkpoint is of step {step}"
 
 
 def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, float] | None:
@@ -106,6 +113,14 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
     if _checksum((stored.latest, stored.best)) != stored.progress["checksum"]:
         raise ValueError("its checksum is wrong")
     return LoopState(stored.latest["train"], stored.best, stored.latest["stopping"]), stored.progress["seconds"]
+
+
+def _check_room(directory: Path, tree: Any) -> None:
+    # Orbax's threads print pages of tracebacks when the disk is full; asking first gives the same answer in a line.
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + 2**20
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(f"no space left: it needs {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
 
 
 def _move_aside(checkpoints: Checkpoints, step: int) -> None:

@@ -1,6 +1,7 @@
 """How every command of this project reads its flags and ends: one line for a mistake, and an exit status."""
 
 import difflib
+import logging
 import re
 import sys
 import zlib
@@ -17,7 +18,7 @@ from tricks.errors import DivergedError, UserError
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None], default_config: Path | None = None) -> None:
     """Parses the flags, calls `main` with the arguments that are no flags, and exits.
 
     Exit status: what `main` returned (None is 0); 2 after `error: ...` for a `UserError`, a wrong flag, or a disk
@@ -25,9 +26,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
     Args:
         main: the command.
+        default_config: of a command that has the flag --config, where it is not given.
     """
     try:
-        status = main(_parse(sys.argv)) or DONE
+        status = main(_parse(sys.argv, default_config)) or DONE
     except (UserError, flags.Error) as error:
         status = _fail(error, MISTAKE)
     except DivergedError as error:
@@ -43,22 +45,44 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 
 def _fail(error: Exception, status: int) -> int:
+    # Threads that were writing a checkpoint would log their own tracebacks after this line.
+    logging.disable()
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], default_config: Path | None) -> list[str]:
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
         print(sys.modules["__main__"].__doc__)
         print(flags.FLAGS.main_module_help())
         raise SystemExit(DONE)
-    _check_config_fields(argv[1:])
+    if default_config is not None:
+        if not any(re.match("--?config(=|$)", argument) for argument in argv[1:]):
+            argv = [argv[0], f"--config={default_config}", *argv[1:]]
+        _check_config_fields(argv[1:])
+        _check_config_file(argv)
     try:
         return flags.FLAGS(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         close = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
         meant = f"; did you mean --{close[0]}?" if close else "; --help lists the flags"
         raise UserError(f"unknown flag --{error.flagname}{meant}") from error
+    except (flags.Error, KeyboardInterrupt):
+        raise
+    except Exception as error:  # Whatever a config file may raise.
+        file = ", ".join(_config_files(argv))
+        raise UserError(f"--config {file} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _check_config_file(argv: list[str]) -> None:
+    for file in _config_files(argv):
+        if not Path(file).is_file():
+            raise UserError(f"--config is {file!r}; there is no such file")
+
+
+def _config_files(argv: list[str]) -> list[str]:
+    # What follows a colon is an argument of get_config.
+    return [re.split("[=:]", argument)[1] for argument in argv if re.match("--?config=", argument)]
 
 
 def _check_config_fields(arguments: list[str]) -> None:
@@ -83,18 +107,9 @@ def experiment_flags(flag: Any, workdir: str | None) -> tuple[config.Config, Pat
     Returns:
         The config, not yet validated, and the directory.
 
-    Raises:
-        UserError: the config file cannot be read.
     """
     file = config_flags.get_config_filename(flags.FLAGS[flag.name])
-    try:
-        value = flag.value
-        vars(value)  # A file that could not be read gives an object that fails at the first touch.
-        config.validate(value)
-    except (UserError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise UserError(f"--config {file} cannot be read: {type(error).__name__}: {error}") from error
+    value = flag.value
     if workdir:
         return value, Path(workdir)
     overrides = config_flags.get_override_values(flags.FLAGS[flag.name])

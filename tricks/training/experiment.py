@@ -171,10 +171,9 @@ def _heading(data: Dataset, plan: feed.Plan, params: Any, devices: int) -> str:
 
 
 def _advice(config: configuration.Config, saved: checkpoints.Checkpoints) -> str:
-    step = saved.manager.latest_step()
-    kept = "no checkpoint was written yet" if step is None else f"the last good checkpoint is of step {step}"
     return (
-        f"{kept}; try an optimizer.learning_rate below {config.optimizer.learning_rate:g}, or more "
+        f"{checkpoints.describe_last(saved)}; "
+        f"try an optimizer.learning_rate below {config.optimizer.learning_rate:g}, or more "
         f"schedule.warmup_steps than {config.schedule.warmup_steps}"
     )
 

@@ -1,0 +1,19 @@
+"""Digits with momentum: m <- 0.9 m - eta g.
+
+python train.py --config=configs/digits_momentum.py
+"""
+
+from tricks.config import Config
+
+
+def get_config() -> Config:
+    config = Config()
+    config.data.name = "digits"
+    config.model.hidden_sizes = (128, 128)
+    config.optimizer.name = "momentum"
+    config.optimizer.learning_rate = 0.02
+    config.optimizer.momentum = 0.9
+    config.train.epochs = 30
+    config.early_stopping.patience = 10
+    config.checkpoint.every_epochs = 5
+    return config

@@ -1,0 +1,25 @@
+"""MNIST, 784-512-512-10 with batch normalization, dropout and Adam under a cosine schedule.
+
+python scripts/prepare_data.py mnist
+python train.py --config=configs/mnist.py
+"""
+
+from tricks.config import Config
+
+
+def get_config() -> Config:
+    config = Config()
+    config.data.name = "mnist"
+    config.data.batch_size = 128
+    config.data.validation_fraction = 0.05
+    config.model.hidden_sizes = (512, 512)
+    config.model.batch_norm = True
+    config.model.dropout = 0.4
+    config.optimizer.name = "adam"
+    config.optimizer.learning_rate = 5e-3
+    config.schedule.shape = "cosine"
+    config.schedule.warmup_steps = 200
+    config.train.epochs = 40
+    config.early_stopping.metric = "accuracy"
+    config.checkpoint.every_epochs = 5
+    return config

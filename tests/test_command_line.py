@@ -1,0 +1,241 @@
+"""Mistakes end in one line and exit status 2, divergence in 3; nothing is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, read_metrics, run_python, train
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
+        (["--config.modle.dropout=0.1"], "did you mean model.dropout?"),
+        (["--config.xyz=1"], "is no field of the config"),
+        (["--noconfig.model.batchnorm"], "did you mean model.batch_norm?"),
+        (["--cofnig.seed=1"], "unknown flag --cofnig.seed"),
+        (["--wrokdir=x"], "did you mean --workdir?"),
+        (["--config.seed=1.5"], "config.seed"),
+        (["--config.seed"], "config.seed"),
+        (["--config.model.batch_norm=maybe"], "config.model.batch_norm"),
+        (["--config.optimizer.learning_rate=fast"], "config.optimizer.learning_rate"),
+        (["--config.optimizer.learning_rate=-1"], "optimizer.learning_rate is -1.0; allowed"),
+        (["--config.optimizer.learning_rate=nan"], "optimizer.learning_rate is nan; allowed"),
+        (["--config.model.dropout=1"], "model.dropout is 1.0; allowed"),
+        (["--config.model.hidden_sizes=64,0"], "model.hidden_sizes is (64, 0); allowed"),
+        (["--config.model.hidden_sizes=a,b"], "model.hidden_sizes"),
+        (["--config.model=3"], "config.model"),
+        (["--config.data.batch_size=0"], "data.batch_size is 0; allowed"),
+        (["--config.data.batch_size=1295"], "data.batch_size is 1295; the training part has 1294 examples"),
+        (["--config.data.validation_fraction=0.9999"], "data.validation_fraction"),
+        (["--config.data.name=digts"], "did you mean digits?"),
+        (["--config.data.name=diabetes"], "choose squared_error"),
+        (["--config.loss.name=squared_error"], "choose cross_entropy"),
+        (["--config.loss.name=sigmoid"], "10 classes"),
+        (["--config.schedule.warmup_steps=800"], "the run has 800 steps"),
+        (["--config.schedule.shape=exponential"], "schedule.end_value"),
+        (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+        (["--config=README.md"], "README.md"),
+        (["stray"], "unexpected argument 'stray'"),
+    ],
+)
+def test_mistakes(tmp_path, flags, said):
+    workdir = tmp_path / "run"
+    line = train(workdir, "--config.train.epochs=20", *flags, TFDS_DATA_DIR=str(tmp_path / "none")).mistake()
+    assert said in line
+    assert not workdir.exists(), "a refused command leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("def get_config(): return {}", "returned dict"),
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("x = 1", "get_config"),
+        (
+            "from tricks.config import Config\ndef get_config():\n c = Config()\n c.optimizer.lr = 1.0\n return c",
+            "optimizer.lr is no field",
+        ),
+    ],
+)
+def test_config_files_that_are_wrong(tmp_path, content, said):
+    file = tmp_path / "wrong.py"
+    file.write_text(content)
+    assert said in train(tmp_path / "run", f"--config={file}").mistake()
+
+
+def test_workdir_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    train(tmp_path / "run").mistake()
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_workdir_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "cannot be used" in train(tmp_path / "file" / "run").mistake()
+
+
+def test_workdir_that_cannot_be_written():
+    assert "cannot be used" in train(Path("/proc/run")).mistake()
+
+
+def test_workdir_with_something_else_in_it(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert "holds no run" in train(tmp_path).mistake()
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_damaged_config_of_a_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed":')
+    assert "cannot be used" in train(tmp_path).mistake()
+
+
+@pytest.mark.parametrize("devices", [3, 8])
+def test_batch_that_does_not_divide_over_the_devices(tmp_path, devices):
+    line = train(tmp_path / "run", "--config.data.batch_size=100", devices=devices).mistake()
+    assert f"{devices} devices" in line
+
+
+def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
+    # The rate grows without warning: momentum on a bare network at a rate of 1e30 overflows within a few steps.
+    flags = ("--config.optimizer.name=momentum", "--noconfig.model.batch_norm", "--config.train.chunk_steps=10")
+    done = train(tmp_path / "run", *flags, "--config.optimizer.learning_rate=1e30")
+    assert done.status == 3, done
+    assert done.error.startswith("error: training diverged: the loss is "), done.error
+    assert "at step " in done.error
+    assert "optimizer.learning_rate below 1e+30" in done.error
+    assert "Traceback" not in done.error
+    assert len(done.error.strip().splitlines()) == 1
+    assert all(line["loss"] is not None for line in read_metrics(tmp_path / "run"))
+
+
+def test_divergence_after_a_checkpoint_keeps_it(tmp_path):
+    # Gradient descent on a quadratic, whose rate rises past the edge of stability after some epochs.
+    flags = (
+        "--config.data.name=diabetes",
+        "--config.loss.name=squared_error",
+        "--config.model.hidden_sizes=()",
+        "--config.optimizer.name=momentum",
+        "--config.optimizer.momentum=0",
+        "--config.optimizer.learning_rate=4",
+        "--config.schedule.warmup_steps=170",
+    )
+    done = train(tmp_path, *flags)
+    assert done.status == 3, done
+    kept = [int(p.name) for p in (tmp_path / "checkpoints").iterdir()]
+    assert kept
+    assert f"the last good checkpoint is of step {max(kept)}" in done.error
+    assert max(line["step"] for line in read_metrics(tmp_path)) >= max(kept)
+    again = train(tmp_path, *flags)
+    assert again.status == 3
+    assert f"resuming {tmp_path} at step {max(kept)}" in again.output
+
+
+def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
+    # The third look at the disk finds it full.
+    code = (
+        "import runpy, shutil, sys, types;"
+        "room = iter([10**12, 10**12]);"
+        "shutil.disk_usage = lambda path: types.SimpleNamespace(free=next(room, 1000));"
+        "sys.argv = ['train.py', *sys.argv[1:]];"
+        "runpy.run_path('train.py', run_name='__main__')"
+    )
+    line = run_python("-c", code, f"--workdir={tmp_path}").mistake()
+    assert "the checkpoint of step 120 cannot be written" in line
+    assert "no space left" in line
+    assert "the last good checkpoint is of step 80" in line
+    done = train(tmp_path)
+    assert done.status == 0, done
+    assert "at step 80 of 800" in done.output
+
+
+def test_help_lists_the_flags():
+    done = run_python("train.py", "--help")
+    assert done.status == 0
+    assert "--workdir" in done.output
+    assert "Exit status" in done.output
+
+
+def test_default_workdir_is_named_after_the_config_and_its_overrides(tmp_path):
+    subprocess.run(["cp", "-r", ROOT / "train.py", ROOT / "configs", ROOT / "tricks", tmp_path], check=True)
+    for flags in ([], ["--config.optimizer.name=momentum", "--config.model.hidden_sizes=32,16"]):
+        subprocess.run(
+            [sys.executable, "train.py", "--config=configs/digits.py", "--config.train.epochs=1", *flags],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+    assert sorted(os.listdir(tmp_path / "runs")) == [
+        "digits-model.hidden_sizes=32,16-optimizer.name=momentum-train.epochs=1",
+        "digits-train.epochs=1",
+    ]
+
+
+def test_run_directory_is_complete(tmp_path):
+    done = train(tmp_path, "--config.train.epochs=3", "--config.optimizer.name=momentum")
+    assert done.status == 0, done
+    names = {path.name.split(".")[0] for path in tmp_path.iterdir()}
+    assert {"config", "metrics", "summary", "checkpoints", "events", "curves"} <= names
+    lines = read_metrics(tmp_path)
+    keys = ["step", "epoch", "split", "loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second"]
+    assert all(list(line) == keys for line in lines)
+    training = [line for line in lines if line["split"] == "train"]
+    assert all(line["gradient_norm"] > 0 and line["learning_rate"] == pytest.approx(1e-3) for line in training)
+    assert [line["epoch"] for line in lines if line["split"] == "validation"] == [0, 1, 2, 3]
+    assert [line["split"] for line in lines].count("test") == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["config"]["optimizer.name"] == "momentum"
+    assert summary["device"]["count"] == 1
+    assert summary["versions"]["jax"]
+    assert summary["parameters"] == 64 * 128 + 128 * 128 + 4 * 128 + 128 * 10 + 10
+    best = min((line for line in lines if line["split"] == "validation"), key=lambda line: line["loss"])
+    assert summary["best"]["validation"]["step"] == best["step"]
+    assert summary["best"]["test"]["loss"] == next(line["loss"] for line in lines if line["split"] == "test")
+    assert json.loads((tmp_path / "config.json").read_text()) == summary["config"]
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    for word in ("train", "validation", "test", "accuracy", f"run directory: {tmp_path}"):
+        assert word in done.output
+    assert max(map(len, done.output.replace(str(tmp_path), "").splitlines())) < 100
+
+
+def test_tensorboard_events_hold_the_metrics(tmp_path):
+    from tensorboardX.proto import event_pb2
+
+    done = train(tmp_path, "--config.train.epochs=2")
+    assert done.status == 0, done
+    (events,) = tmp_path.glob("events.*")
+    content, found, offset = events.read_bytes(), {}, 0
+    while offset < len(content):
+        length = int.from_bytes(content[offset : offset + 8], "little")
+        event = event_pb2.Event.FromString(content[offset + 12 : offset + 12 + length])
+        offset += length + 16
+        for value in event.summary.value:
+            found[value.tag, event.step] = value.simple_value
+    for line in read_metrics(tmp_path):
+        assert found[f"{line['split']}/loss", line["step"]] == pytest.approx(line["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--config.data.name=breast_cancer", "--config.loss.name=sigmoid"],
+        ["--config.loss.name=softmax_squared_error"],
+        ["--config.data.name=diabetes", "--config.loss.name=squared_error"],
+        ["--config.model.hidden_sizes=()"],
+        ["--config.model.initializer=identical", "--config.model.activation=tanh", "--noconfig.model.batch_norm"],
+        ["--config.data.placement=host", "--config.optimizer.name=root_mean_square"],
+        ["--config.data.batch_size=1294", "--config.optimizer.name=rmsprop"],
+        ["--config.optimizer.l1=1e-4", "--config.optimizer.l2=1e-4", "--config.optimizer.nesterov"],
+    ],
+)
+def test_choices_run(tmp_path, flags):
+    done = train(tmp_path, "--config.train.epochs=2", *flags)
+    assert done.status == 0, done
+    validation = [line["loss"] for line in read_metrics(tmp_path) if line["split"] == "validation"]
+    assert validation[-1] < validation[0]

@@ -1,0 +1,179 @@
+"""An interrupted run ends bit for bit as one that was never interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from conftest import ENVIRONMENT, ROOT, read_metrics, train
+
+# 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
+# and a schedule, so that every kind of state matters; a checkpoint every third epoch.
+FLAGS = (
+    "--config.train.epochs=150",
+    "--config.train.chunk_steps=5",
+    "--config.model.dropout=0.3",
+    "--config.schedule.shape=cosine",
+    "--config.schedule.warmup_steps=50",
+    "--config.checkpoint.every_epochs=3",
+    "--config.early_stopping.min_delta=0.001",
+)
+
+
+def _arrays(workdir: Path) -> dict[str, np.ndarray]:
+    newest = max(path for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    checkpointer = ocp.StandardCheckpointer()
+    found = {}
+    for item in ("latest", "best"):
+        tree = checkpointer.restore(newest / item)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                leaf = jax.random.key_data(leaf)
+            found[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
+    return found
+
+
+def _same_runs(one: Path, other: Path) -> None:
+    def lines(workdir):
+        return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_metrics(workdir)]
+
+    assert lines(one) == lines(other)
+    a, b = _arrays(one), _arrays(other)
+    assert set(a) == set(b)
+    assert any("mu" in k or ".m" in k or "'m'" in k for k in a), sorted(a)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    summaries = [json.loads((workdir / "summary.json").read_text()) for workdir in (one, other)]
+    for key in ("best", "final", "status", "config", "parameters"):
+        assert summaries[0][key] == summaries[1][key]
+
+
+def _interrupt(workdir: Path, number: int, after_step: int) -> tuple[int, str]:
+    process = subprocess.Popen(
+        [sys.executable, "train.py", f"--workdir={workdir}", *FLAGS],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    metrics = workdir / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= after_step:
+            break
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it could be interrupted"
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    done = train(workdir, *FLAGS)
+    assert done.status == 0, done
+    return workdir
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path, number):
+    workdir = tmp_path / "run"
+    for after in (150, 1200):
+        status, output = _interrupt(workdir, number, after)
+        assert status == 130, output
+        assert "Traceback" not in output
+        assert "interrupted" in output
+        assert "run directory" in output
+        assert json.loads((workdir / "summary.json").read_text())["status"] == "interrupted"
+        newest = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+        assert newest == max(line["step"] for line in read_metrics(workdir)), "the checkpoint is of the last step"
+    done = train(workdir, *FLAGS)
+    assert done.status == 0, done
+    assert "resuming" in done.output
+    _same_runs(uninterrupted, workdir)
+
+
+def test_killed_run_goes_on_from_its_last_checkpoint(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    # Before the first checkpoint, at step 120, and between later ones.
+    for after in (60, 300, 2000):
+        status, output = _interrupt(workdir, signal.SIGKILL, after)
+        assert status == -signal.SIGKILL, output
+    with open(workdir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 99999, "epo')  # A line that the kill cut short.
+    done = train(workdir, *FLAGS)
+    assert done.status == 0, done
+    _same_runs(uninterrupted, workdir)
+
+
+def test_finished_run_is_shown_again_and_not_changed(uninterrupted):
+    before, metrics = _arrays(uninterrupted), read_metrics(uninterrupted)
+    done = train(uninterrupted, *FLAGS)
+    assert done.status == 0, done
+    assert "resuming" in done.output
+    assert "test" in done.output
+    assert read_metrics(uninterrupted) == metrics
+    after = _arrays(uninterrupted)
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_another_config_is_refused_and_its_fields_are_named(uninterrupted):
+    before = (uninterrupted / "metrics.jsonl").read_text()
+    line = train(uninterrupted, *FLAGS, "--config.optimizer.learning_rate=0.5", "--config.seed=7").mistake()
+    assert "optimizer.learning_rate is 0.001 there, 0.5 here" in line
+    assert "seed is 0 there, 7 here" in line
+    assert (uninterrupted / "metrics.jsonl").read_text() == before
+
+
+def _damage(checkpoint: Path, how: str) -> None:
+    files = sorted((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    if how == "emptied":
+        for file in files:
+            file.write_bytes(b"")
+    elif how == "flipped":
+        content = bytearray(files[-1].read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        files[-1].write_bytes(content)
+    elif how == "missing":
+        for file in files:
+            if "best" in file.parts:
+                file.unlink()
+
+
+@pytest.mark.parametrize("how", ["emptied", "flipped", "missing"])
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, how):
+    flags = ("--config.train.epochs=4", "--config.checkpoint.every_epochs=1")
+    assert train(tmp_path / "whole", *flags).status == 0
+    assert train(tmp_path / "run", *flags).status == 0
+    before = _arrays(tmp_path / "whole")
+    _damage(tmp_path / "run" / "checkpoints" / "00000160", how)
+    done = train(tmp_path / "run", *flags)
+    assert done.status == 0, done
+    assert "the checkpoint of step 160 cannot be read" in done.output
+    assert "going back to that of step 120" in done.output
+    assert "resuming" in done.output
+    for name, value in _arrays(tmp_path / "run").items():
+        np.testing.assert_array_equal(before[name], value)
+
+
+def test_no_readable_checkpoint_is_a_mistake_that_loses_nothing(tmp_path):
+    flags = ("--config.train.epochs=2",)
+    assert train(tmp_path, *flags).status == 0
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        _damage(checkpoint, "emptied")
+    done = train(tmp_path, *flags)
+    assert done.status == 2, done
+    assert "no checkpoint in" in done.error
+    assert "Traceback" not in done.error
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
