@@ -1,4 +1,4 @@
-"""MNIST with a large batch (5400): the network F1 of Keskar et al., arXiv 1609.04836, 784-512x5-10 with batch normalization.
+"""MNIST with a large batch (5400): the network F1 of Keskar et al., arXiv 1609.04836.
 
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist_large_batch.py

@@ -7,9 +7,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import MNIST_FILES, run_python, train
 from sklearn import datasets
 
+from conftest import MNIST_FILES, run_python, train
 from tricks.data import load, prepared
 from tricks.errors import UserError
 

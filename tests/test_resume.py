@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+
 from conftest import ENVIRONMENT, ROOT, read_metrics, train
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
@@ -51,6 +52,8 @@ def _same_runs(one: Path, other: Path) -> None:
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     summaries = [json.loads((workdir / "summary.json").read_text()) for workdir in (one, other)]
+    for summary in summaries:
+        assert 0 < summary["best"].pop("seconds") <= summary["final"].pop("seconds")
     for key in ("best", "final", "status", "config", "parameters"):
         assert summaries[0][key] == summaries[1][key]
 

@@ -1,5 +1,6 @@
 """Step, chunk, feed and evaluation: the pieces of the loop."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +58,7 @@ def test_chunk_is_the_same_steps_one_by_one():
         by_hand, m = jitted(by_hand, Batch(split.features[rows], split.targets[rows]))
         norms.append(float(m.gradient_norm))
     assert int(train.step) == 9
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), train.params, by_hand.params)
+    chex.assert_trees_all_close(train.params, by_hand.params, rtol=1e-4, atol=1e-6)
     ends = np.cumsum(plan.chunk_lengths) - 1
     np.testing.assert_allclose([m.steps.gradient_norm[-1] for m in metrics], [norms[e] for e in ends], rtol=1e-4)
 
@@ -77,7 +78,7 @@ def test_chunk_lengths_do_not_change_the_result():
     split, mesh = _digits(), feed.make_mesh()
     results = [_run_epoch(split, feed.plan_epoch(300, 32, n), mesh)[0].params for n in (1, 2, 100)]
     for other in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, results[0], other)
+        chex.assert_trees_all_equal(results[0], other)
 
 
 def test_streaming_from_the_host_changes_nothing():
@@ -85,7 +86,7 @@ def test_streaming_from_the_host_changes_nothing():
     plan = feed.plan_epoch(300, 32, 4)
     a, _ = _run_epoch(split, plan, mesh, on_device=True, epochs=2)
     b, _ = _run_epoch(split, plan, mesh, on_device=False, epochs=2)
-    jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+    chex.assert_trees_all_equal(a, b)
 
 
 def test_a_step_depends_on_its_number_and_not_on_what_came_before():
@@ -94,7 +95,7 @@ def test_a_step_depends_on_its_number_and_not_on_what_came_before():
     whole, _ = _run_epoch(split, plan, mesh, epochs=2)
     half, _ = _run_epoch(split, feed.Plan(32, plan.chunk_lengths), mesh, epochs=1)
     rest, _ = _run_epoch(split, plan, mesh, first_step=plan.steps_per_epoch, start=half, epochs=2)
-    jax.tree.map(np.testing.assert_array_equal, whole.params, rest.params)
+    chex.assert_trees_all_equal(whole, rest)
 
 
 def test_donation_leaves_the_copy_of_the_best_weights_alone():
@@ -108,7 +109,7 @@ def test_donation_leaves_the_copy_of_the_best_weights_alone():
     indices = jnp.arange(32, dtype=jnp.int32).reshape(1, 32)
     chunk(train, jax.device_put(Batch(*split), NamedSharding(mesh, PartitionSpec())), indices)
     assert kernel.is_deleted(), "the state is donated"
-    jax.tree.map(np.testing.assert_array_equal, before, best)
+    chex.assert_trees_all_equal(before, best)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,20 +38,20 @@ def open_directory(directory: Path) -> Checkpoints:
     return Checkpoints(directory, ocp.CheckpointManager(directory.absolute(), options=options))
 
 
-def save(checkpoints: Checkpoints, loop: LoopState, seconds: float) -> None:
+def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) -> None:
     """Writes a checkpoint under its step, whole or not at all.
 
     Args:
         checkpoints: as `open_directory` gives it.
         loop: what to write.
-        seconds: spent on training so far.
+        spent: seconds, by name; `restore` gives them back.
 
     Raises:
         UserError: it cannot be written; those before stay as they were.
     """
     step = int(loop.train.step)
     latest = {"train": loop.train, "stopping": loop.stopping}
-    progress = {"seconds": seconds, "checksum": _checksum((latest, loop.best))}
+    progress = {"spent": dict(spent), "checksum": _checksum((latest, loop.best))}
     arguments = ocp.args.Composite(
         latest=ocp.args.StandardSave(latest),
         best=ocp.args.StandardSave(loop.best),
@@ -72,7 +73,7 @@ def describe_last(checkpoints: Checkpoints) -> str:
     return "no checkpoint was written yet" if step is None else f"the last good checkpoint is of step {step}"
 
 
-def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, float] | None:
+def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[str, float]] | None:
     """Reads the newest checkpoint that can be read; those that cannot are named and moved aside.
 
     Args:
@@ -80,7 +81,7 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, float
         like: a state with the shapes, types and shardings to restore.
 
     Returns:
-        The state and the seconds spent so far; None where there is no checkpoint.
+        The state and the seconds spent; None where there is no checkpoint.
 
     Raises:
         UserError: there are checkpoints, and none can be read.
@@ -100,7 +101,7 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, float
     return None
 
 
-def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, float]:
+def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
     wanted = jax.tree.map(
         ocp.utils.to_shape_dtype_struct, ({"train": like.train, "stopping": like.stopping}, like.best)
     )
@@ -112,7 +113,7 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
     stored = checkpoints.manager.restore(step, args=arguments)
     if _checksum((stored.latest, stored.best)) != stored.progress["checksum"]:
         raise ValueError("its checksum is wrong")
-    return LoopState(stored.latest["train"], stored.best, stored.latest["stopping"]), stored.progress["seconds"]
+    return LoopState(stored.latest["train"], stored.best, stored.latest["stopping"]), stored.progress["spent"]
 
 
 def _check_room(directory: Path, tree: Any) -> None:

@@ -40,7 +40,9 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
             axis.set_ylim(bottom=0)
         else:
             for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
-                points = [(r.step / steps_per_epoch, getattr(r, panel)) for r in rows]
+                # A mean over an epoch belongs to its middle, a validation to its end.
+                shift = 0.5 if split == "train" else 0.0
+                points = [(r.epoch - shift, getattr(r, panel)) for r in rows]
                 axis.plot(
                     *_columns(points), color=color, linewidth=2, label=split, marker="." if len(rows) < 15 else ""
                 )
@@ -63,8 +65,7 @@ def _mean_per_epoch(records: list[Record]) -> list[Record]:
     for rows in epochs.values():
         loss = math.fsum(r.loss for r in rows) / len(rows)
         accuracy = math.fsum(r.accuracy for r in rows) / len(rows)
-        # In the middle of the steps that the mean was taken over.
-        means.append(rows[-1]._replace(step=(rows[0].step + rows[-1].step) // 2, loss=loss, accuracy=accuracy))
+        means.append(rows[-1]._replace(loss=loss, accuracy=accuracy))
     return means
 
 

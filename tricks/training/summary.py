@@ -20,7 +20,7 @@ def make(
     parameters: int,
     best_step: int,
     records: list[Record],
-    seconds: float,
+    spent: Mapping[str, float],
     version: str,
 ) -> dict[str, Any]:
     """Collects the summary.
@@ -31,7 +31,7 @@ def make(
         parameters: scalars in the model.
         best_step: the step of the best validation.
         records: of the run.
-        seconds: spent, over all sittings.
+        spent: `seconds` over all sittings, and `best_seconds` at the best validation.
         version: of this package.
 
     Returns:
@@ -52,9 +52,15 @@ def make(
             "count": jax.device_count(),
         },
         "parameters": parameters,
-        "seconds": round(seconds, 3),
-        "best": {split: _at(records, split, best_step) for split in ("train", "validation", "test")},
-        "final": {split: _last(records, split) for split in ("train", "validation")},
+        "seconds": round(spent["seconds"], 3),
+        "best": {
+            "seconds": round(spent["best_seconds"], 3),
+            **{split: _at(records, split, best_step) for split in ("train", "validation", "test")},
+        },
+        "final": {
+            "seconds": round(spent["seconds"], 3),
+            **{split: _last(records, split) for split in ("train", "validation")},
+        },
     }
 
 

@@ -1,0 +1,163 @@
+"""Every command and every example of the README works as written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ENVIRONMENT, MNIST_FILES, ROOT
+from tricks.config import Config, flatten
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
+
+
+def test_all_commands_are_known_to_these_tests():
+    assert COMMANDS == [
+        "make train",
+        "make test",
+        'make train CONFIG=configs/digits_momentum.py ARGS="--config.optimizer.learning_rate=0.01'
+        ' --config.train.epochs=5"',
+        ".venv/bin/python train.py --config=configs/digits.py --workdir=runs/mine --config.model.hidden_sizes=64,64",
+        "make prepare DATA=mnist",
+        'make train CONFIG=configs/mnist.py ARGS="--config.optimizer.name=momentum"',
+        "make train ACCELERATOR=cuda13",
+        "make train ACCELERATOR=tpu",
+        'XLA_FLAGS=--xla_force_host_platform_device_count=8 make train ARGS="--config.train.epochs=2'
+        ' --workdir=runs/eight"',
+        "pip install .",
+    ]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the tracked files whose .venv is this very environment, marked as installed."""
+    copy = tmp_path_factory.mktemp("checkout")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
+    names = [n for n in tracked.split("\0") if n] or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*.py")]
+    for name in names:
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    environment = copy / ".venv" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (environment / "python").chmod(0o755)
+    for stamp in ("created", "installed-train", "installed-dev", "installed-tfds"):
+        (copy / ".venv" / stamp).touch()
+    return copy
+
+
+def _shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    clean = {k: v for k, v in ENVIRONMENT.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "XLA_FLAGS")}
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=cwd,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[8]])
+def test_training_commands(checkout, command):
+    done = _shell(command, checkout)
+    assert done.returncode == 0, done
+    directory = re.search(r"run directory: (\S+)", done.stdout)
+    assert directory, done.stdout
+    assert (checkout / directory.group(1) / "summary.json").exists()
+    assert "installing" not in done.stdout, "nothing is installed a second time"
+
+
+def test_make_test_runs_the_tests(checkout):
+    done = _shell(COMMANDS[1] + " ARGS=tests/test_early_stopping.py", checkout)
+    assert done.returncode == 0, done
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+def test_mnist_is_prepared_and_trained(checkout, mnist_directory, tmp_path):
+    target = tmp_path / "data"
+    prepare = f"{COMMANDS[4]} ARGS='--manual_dir={MNIST_FILES} --data_dir={target}'"
+    done = _shell(prepare, checkout)
+    assert done.returncode == 0, done
+    short = COMMANDS[5].replace("momentum", "momentum --config.train.epochs=1")
+    done = _shell(short, checkout, TFDS_DATA_DIR=str(target))
+    assert done.returncode == 0, done
+    assert "mnist" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS[6:8])
+def test_accelerator_commands_install_jax_for_it_once(checkout, command):
+    # Dry, because the packages are gigabytes and want the device.
+    kind = command.split("=")[1]
+    dry = command.replace("make", "make -n", 1)
+    done = _shell(dry, checkout)
+    assert done.returncode == 0, done
+    assert f"jax[{kind}]==" in done.stdout
+    assert "train.py --config=configs/digits.py" in done.stdout
+    stamp = checkout / ".venv" / f"installed-train{kind}"
+    stamp.touch()
+    assert "jax[" not in _shell(dry, checkout).stdout
+    stamp.unlink()
+
+
+def test_first_call_makes_the_environment(checkout):
+    done = _shell("make -n train VENV=fresh", checkout)
+    assert done.returncode == 0, done
+    assert done.stdout.index("-m venv fresh") < done.stdout.index("-r requirements.txt") < done.stdout.index("train.py")
+
+
+def test_python_that_is_too_old_is_refused(checkout, tmp_path):
+    old = tmp_path / "python-old"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = _shell(f"make train VENV=other PYTHON={old}", checkout)
+    assert done.returncode == 2
+    assert "is older than 3.11" in done.stderr
+
+
+def test_package_installs_and_the_example_runs_on_jax_and_optax_alone(checkout, tmp_path):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    target = tmp_path / "site"
+    install = f'"{sys.executable}" -m {COMMANDS[9]} --quiet --no-deps --target={target}'
+    done = _shell(install, checkout)
+    assert done.returncode == 0, done
+    blocked = "import sys\nfor name in ('flax', 'tensorflow_datasets', 'sklearn', 'orbax', 'ml_collections', 'tqdm'):\n"
+    (tmp_path / "example.py").write_text(f"{blocked}    sys.modules[name] = None\n{example}")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"loss 0\.0\d+, rate 0\.0000\d\n", done.stdout), done.stdout
+
+
+def test_table_lists_every_field_with_its_default():
+    rows = dict(re.findall(r"^\| (`[\w.`, ]+`) \| (.*?) \|", README, re.M))
+    listed = {name.strip("` "): default for names, default in rows.items() for name in names.split(",")}
+    fields = flatten(Config())
+    assert set(listed) == set(fields)
+    for name, value in fields.items():
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        expected = listed[name]
+        if isinstance(value, float):
+            assert float(expected) == value, name
+        else:
+            assert expected.lower() == shown.lower(), name
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
