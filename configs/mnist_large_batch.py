@@ -2,6 +2,10 @@
 
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist_large_batch.py
+
+On 2 CPU cores: 27 to 35 s, stopped after 17 to 19 epochs of 10 updates. Test accuracy over seeds 0 to 2: median
+97.66 %, from 97.62 % to 97.76 %: below the small batch in every seed, as in the paper. Beside it:
+configs/mnist_small_batch.py.
 """
 
 from tricks.config import Config

@@ -2,6 +2,9 @@
 
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist_small_batch.py
+
+On 2 CPU cores: 26 to 40 s, stopped after 16 to 26 epochs. Test accuracy over seeds 0 to 2: median 98.07 %, from
+97.90 % to 98.09 %. Beside it: configs/mnist_large_batch.py.
 """
 
 from tricks.config import Config

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # ml_collections loads config files in a way that Python deprecates.
 _LOADER_WARNING = "ignore:the load_module() method is deprecated:DeprecationWarning"
+PLAIN = ROOT / "tests" / "plain_config.py"
 MNIST_FILES = ROOT.parent / "shared" / "data" / "mnist"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -67,8 +70,32 @@ def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> 
 
 
 def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> Result:
-    """Runs train.py."""
-    return run_python("train.py", f"--workdir={workdir}", *flags, devices=devices, **environment)
+    """Runs train.py, with the defaults of every field where no config is given."""
+    config = [] if any(flag.startswith("--config=") for flag in flags) else [f"--config={PLAIN}"]
+    return run_python("train.py", f"--workdir={workdir}", *config, *flags, devices=devices, **environment)
+
+
+def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1) -> tuple[int, str]:
+    """Runs train.py and sends it a signal once it has recorded a step; its exit status and all it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", f"--workdir={workdir}", f"--config={PLAIN}", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**ENVIRONMENT, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+    )
+    metrics = workdir / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= after_step:
+            break
+        time.sleep(0.005)
+    assert process.poll() is None, "the run ended before it could be interrupted"
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
 
 
 def read_metrics(workdir: Path) -> list[dict]:

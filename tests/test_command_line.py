@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, read_metrics, run_python, train
+from conftest import PLAIN, ROOT, read_metrics, run_python, train
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
         "sys.argv = ['train.py', *sys.argv[1:]];"
         "runpy.run_path('train.py', run_name='__main__')"
     )
-    line = run_python("-c", code, f"--workdir={tmp_path}").mistake()
+    line = run_python("-c", code, f"--workdir={tmp_path}", f"--config={PLAIN}").mistake()
     assert "the checkpoint of step 120 cannot be written" in line
     assert "no space left" in line
     assert "the last good checkpoint is of step 80" in line

@@ -1,11 +1,7 @@
 """An interrupted run ends bit for bit as one that was never interrupted."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -13,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, read_metrics, train
+from conftest import interrupt, read_metrics, train
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
@@ -58,28 +54,6 @@ def _same_runs(one: Path, other: Path) -> None:
         assert summaries[0][key] == summaries[1][key]
 
 
-def _interrupt(workdir: Path, number: int, after_step: int) -> tuple[int, str]:
-    process = subprocess.Popen(
-        [sys.executable, "train.py", f"--workdir={workdir}", *FLAGS],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    metrics = workdir / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        lines = metrics.read_text().splitlines() if metrics.exists() else []
-        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= after_step:
-            break
-        time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be interrupted"
-    os.kill(process.pid, number)
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
@@ -92,7 +66,7 @@ def uninterrupted(tmp_path_factory) -> Path:
 def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path, number):
     workdir = tmp_path / "run"
     for after in (150, 1200):
-        status, output = _interrupt(workdir, number, after)
+        status, output = interrupt(workdir, number, after, FLAGS)
         assert status == 130, output
         assert "Traceback" not in output
         assert "interrupted" in output
@@ -110,7 +84,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     # Before the first checkpoint, at step 120, and between later ones.
     for after in (60, 300, 2000):
-        status, output = _interrupt(workdir, signal.SIGKILL, after)
+        status, output = interrupt(workdir, signal.SIGKILL, after, FLAGS)
         assert status == -signal.SIGKILL, output
     with open(workdir / "metrics.jsonl", "a") as file:
         file.write('{"step": 99999, "epo')  # A line that the kill cut short.

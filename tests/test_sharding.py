@@ -1,13 +1,14 @@
 """One device and eight give the same training; nothing is compiled after the first chunk."""
 
 import json
+import signal
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from conftest import read_metrics, run_python, train
+from conftest import interrupt, read_metrics, run_python, train
 from tricks.config import Config
 from tricks.training import experiment, records
 
@@ -26,7 +27,6 @@ def test_one_and_eight_devices_give_the_same_epoch(tmp_path, flags):
             tmp_path / str(devices),
             "--config=configs/digits.py",
             "--config.train.epochs=1",
-            "--config.schedule.warmup_steps=5",
             *flags,
             devices=devices,
         )
@@ -43,11 +43,24 @@ def test_one_and_eight_devices_give_the_same_epoch(tmp_path, flags):
     statistics = []
     for devices in ("1", "8"):
         (path,) = (tmp_path / devices / "checkpoints").iterdir()
-        tree = ocp.StandardCheckpointer().restore(path / "best")
+        checkpointer = ocp.PyTreeCheckpointer()
+        stored = checkpointer.metadata(path / "best").item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
+        tree = checkpointer.restore(path / "best", restore_args=as_numpy)
         statistics.append(jax.tree.leaves(tree["model_state"]))
     assert len(statistics[0]) == 4
     for a, b in zip(*statistics, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(a).max())
+
+
+def test_a_run_may_be_resumed_on_another_number_of_devices(tmp_path):
+    flags = ["--config.train.epochs=4", "--config.train.chunk_steps=1"]
+    _, output = interrupt(tmp_path, signal.SIGTERM, 60, flags, devices=8)
+    assert "interrupted" in output
+    done = train(tmp_path, *flags)
+    assert done.status == 0, done
+    assert "resuming" in done.output
+    assert max(line["step"] for line in read_metrics(tmp_path)) == 160
 
 
 _FLOAT64 = """

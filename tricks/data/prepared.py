@@ -66,6 +66,9 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Pa
     root = data_directory(directory)
     if manual_directory and not Path(manual_directory).is_dir():
         raise UserError(f"--manual_dir is {manual_directory!r}; there is no such folder")
+    # TensorFlow greets on stderr otherwise.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tfds = _tensorflow_datasets()
     if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(_unknown(name, tfds))
