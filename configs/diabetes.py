@@ -4,8 +4,8 @@
 
 Targets are standardized, so a loss of 1 is that of predicting the mean.
 
-On 2 CPU cores: 2 s of training. Test loss over seeds 0 to 4: median 0.528, from 0.493 to 0.565: about half of the
-variance is explained, as much as a linear model does on these 442 patients.
+On 2 CPU cores: 2 s of training. Test loss over seeds 0 to 4: median 0.470, from 0.457 to 0.481. Least squares on the
+same splits: 0.474. With 442 patients the strong L2 is what matters: at l2=0.01 the median is 0.528.
 """
 
 from tricks.config import Config
@@ -21,8 +21,8 @@ def get_config() -> Config:
     config.model.activation = "tanh"
     config.loss.name = "squared_error"
     config.optimizer.name = "adam"
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.l2 = 1e-2
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.l2 = 0.1
     config.train.epochs = 200
     config.early_stopping.patience = 30
     config.checkpoint.every_epochs = 20

@@ -70,7 +70,7 @@ def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path, number):
         assert status == 130, output
         assert "Traceback" not in output
         assert "interrupted" in output
-        assert "run directory" in output
+        assert "the same command goes on from step" in output
         assert json.loads((workdir / "summary.json").read_text())["status"] == "interrupted"
         newest = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
         assert newest == max(line["step"] for line in read_metrics(workdir)), "the checkpoint is of the last step"

@@ -256,3 +256,5 @@ def _report(
     print(f"{status} after {spent['seconds']:.1f} s; at the best epoch:")
     print(result_table(summary.at_best(lines, best_step)))
     print(f"run directory: {workdir}")
+    if status == INTERRUPTED:
+        print(f"the same command goes on from step {int(loop_state.train.step)}")

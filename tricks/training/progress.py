@@ -31,11 +31,11 @@ class Progress:
         elif record.split == "validation":
             self._validation = record
         if self._bar is not None:
-            self._bar.set_postfix_str(self._text(), refresh=False)
+            self._bar.set_description_str(self._text(digits=3), refresh=False)
             self._bar.update(record.step - self._bar.n)
         elif record.split == "validation" and self._is_due(record.epoch):
             width = len(str(self._epochs))
-            print(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text()}", flush=True)
+            print(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text(digits=4)}", flush=True)
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -46,22 +46,20 @@ class Progress:
         every = math.ceil(self._epochs / _LINES)
         return epoch % every == 0 or epoch == self._epochs
 
-    def _text(self) -> str:
+    def _text(self, digits: int) -> str:
         parts = []
+        for name, record in (("loss", self._training), ("val", self._validation)):
+            if record is not None:
+                accuracy = f" {record.accuracy:.{digits - 2}%}" if math.isfinite(record.accuracy) else ""
+                parts.append(f"{name} {record.loss:.{digits}f}{accuracy}")
         if self._training is not None:
-            r = self._training
-            parts.append(f"loss {r.loss:.4f}{_percent(r.accuracy)}")
-        if self._validation is not None:
-            r = self._validation
-            parts.append(f"val {r.loss:.4f}{_percent(r.accuracy)}")
-        if self._training is not None:
-            r = self._training
-            parts.append(f"rate {r.learning_rate:.1e}")
-            parts.append(f"{_short(r.examples_per_second or 0)} ex/s")
+            parts.append(f"rate {self._training.learning_rate:.1e}")
+            parts.append(f"{_short(self._training.examples_per_second or 0)} ex/s")
         return "  ".join(parts)
 
 
-_FORMAT = "{percentage:3.0f}%|{bar:8}| {postfix}  {remaining} left"
+# Of at most 79 columns with what _text makes of three digits.
+_FORMAT = "{percentage:3.0f}%|{bar:5}| {desc} {remaining}"
 
 
 def result_table(rows: list[Record]) -> str:
@@ -76,23 +74,22 @@ def result_table(rows: list[Record]) -> str:
     >>> print(result_table([Record(44, 1, "test", 0.25, 0.9)]))
     split      loss  accuracy      step    epoch
     -------  ------  ----------  ------  -------
-    test     0.2500  90.00 %         44        1
+    test     0.2500  90.00%          44        1
     """
-    table = [(r.split, f"{r.loss:.4f}", _percent(r.accuracy).strip() or "-", r.step, r.epoch) for r in rows]
+    table = [
+        (r.split, f"{r.loss:.4f}", f"{r.accuracy:.2%}" if math.isfinite(r.accuracy) else "-", r.step, r.epoch)
+        for r in rows
+    ]
     headers = ("split", "loss", "accuracy", "step", "epoch")
     return tabulate(table, headers=headers, colalign=("left", "right", "left", "right", "right"), disable_numparse=True)
 
 
-def _percent(accuracy: float) -> str:
-    return f" {accuracy:.2%}".replace("%", " %") if math.isfinite(accuracy) else ""
-
-
 def _short(number: float) -> str:
     """
-    >>> _short(123456.0), _short(950.0)
-    ('123k', '950')
+    >>> _short(123456.0), _short(1234.0), _short(950.0)
+    ('123k', '1.2k', '950')
     """
     for size, unit in ((1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
+        if number >= 0.9995 * size:
+            return f"{number / size:.{0 if number >= 99.95 * size else 1}f}{unit}"
     return f"{number:.0f}"
