@@ -23,6 +23,7 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
 
     train = _mean_per_epoch([r for r in records if r.split == "train"])
     validation = [r for r in records if r.split == "validation"]
+    epochs = max((r.step / steps_per_epoch for r in records), default=1.0) or 1.0
     panels = ["loss"]
     if any(math.isfinite(r.accuracy) for r in validation):
         panels.append("accuracy")
@@ -36,17 +37,16 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
         if panel == "learning rate":
             rates = [r for r in records if r.split == "train"]
             points = [(r.step / steps_per_epoch, r.learning_rate) for r in rates]
-            axis.plot(*_columns(points), color="tab:green", linewidth=2)
+            axis.plot(*_columns(points), color="tab:green", linewidth=2, marker=_marker(points))
             axis.set_ylim(bottom=0)
         else:
             for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
                 # A mean over an epoch belongs to its middle, a validation to its end.
                 shift = 0.5 if split == "train" else 0.0
                 points = [(r.epoch - shift, getattr(r, panel)) for r in rows]
-                axis.plot(
-                    *_columns(points), color=color, linewidth=2, label=split, marker="." if len(rows) < 15 else ""
-                )
+                axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
         axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
+        axis.set_xlim(-0.03 * epochs, 1.03 * epochs)
         axis.set_title(panel, fontsize=14)
         axis.set_xlabel("epoch", fontsize=13)
         axis.tick_params(labelsize=12)
@@ -71,6 +71,10 @@ def _mean_per_epoch(records: list[Record]) -> list[Record]:
 
 def _columns(points: list[tuple[float, Any]]) -> tuple[list[float], list[Any]]:
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _marker(points: list[tuple[float, Any]]) -> str:
+    return "." if len(points) < 15 else ""
 
 
 def _spans_decades(losses: list[float]) -> bool:
