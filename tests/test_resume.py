@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from conftest import interrupt, read_metrics, train
+from tricks.training import run_directory
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
@@ -111,6 +112,15 @@ def test_another_config_is_refused_and_its_fields_are_named(uninterrupted):
     assert "optimizer.learning_rate is 0.001 there, 0.5 here" in line
     assert "seed is 0 there, 7 here" in line
     assert (uninterrupted / "metrics.jsonl").read_text() == before
+
+
+def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):
+    assert train(tmp_path, "--config.train.epochs=1").status == 0
+    with run_directory.locked(tmp_path):
+        done = train(tmp_path, "--config.train.epochs=1")
+    assert done.status == 2
+    assert "is in use by another run" in done.error
+    assert train(tmp_path, "--config.train.epochs=1").status == 0, "the lock goes with the run"
 
 
 def _damage(checkpoint: Path, how: str) -> None:

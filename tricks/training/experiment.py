@@ -75,6 +75,11 @@ def run(config: configuration.Config, workdir: Path) -> str:
     fields = configuration.flatten(config)
     resuming = run_directory.open_directory(workdir, fields)
     print(_heading(setup))
+    with run_directory.locked(workdir):
+        return _run_in(workdir, config, setup, fields, resuming)
+
+
+def _run_in(workdir: Path, config: configuration.Config, setup: _Setup, fields: dict[str, Any], resuming: bool) -> str:
     saved = checkpoints.open_directory(workdir / "checkpoints")
     first = loop.initial(setup.initial)
     restored = checkpoints.restore(saved, first) if resuming else None

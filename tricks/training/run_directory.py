@@ -1,14 +1,17 @@
 """The folder of one run, and the config that it belongs to."""
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tricks.errors import UserError
 
 CONFIG = "config.json"
+_LOCK = ".lock"
 
 
 def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
@@ -38,6 +41,24 @@ def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"--workdir {path} cannot be used: {error}") from error
     return False
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder of a run; the lock goes with the process, however it ends.
+
+    Args:
+        path: of the folder.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    with open(path / _LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
+        yield
 
 
 def write_json(path: Path, content: Any) -> None:
