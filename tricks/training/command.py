@@ -111,7 +111,7 @@ def experiment_flags(flag: Any, workdir: str | None) -> tuple[config.Config, Pat
     file = config_flags.get_config_filename(flags.FLAGS[flag.name])
     value = flag.value
     if workdir:
-        return value, Path(workdir)
+        return value, Path(workdir).expanduser()  # The shell leaves --workdir=~/run as it is.
     overrides = config_flags.get_override_values(flags.FLAGS[flag.name])
     name = "-".join([Path(file).stem, *(f"{field}={_compact(overrides[field])}" for field in sorted(overrides))])
     return value, Path("runs") / (name if len(name) <= 200 else f"{name[:180]}-{zlib.crc32(name.encode()):08x}")
