@@ -4,16 +4,18 @@ The same command on the same workdir goes on where it was interrupted. Fields of
 Exit status: 0 done, 2 a mistake in what was asked for, 3 training diverged, 130 interrupted with a checkpoint saved.
 """
 
-import sys
+import os
+import signal
 from pathlib import Path
 
-try:
-    from absl import flags
-    from ml_collections import config_flags
+# Before the imports, which take seconds and must not be left in the middle by an exception.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: os._exit(130))
 
-    from tricks.training import command, experiment
-except KeyboardInterrupt:
-    sys.exit(130)
+from absl import flags
+from ml_collections import config_flags
+
+from tricks.training import command, experiment
 
 _DEFAULT = Path(__file__).parent / "configs" / "digits.py"
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default configs/digits.py.")

@@ -1,6 +1,6 @@
 """Prepares a data set of TensorFlow Datasets, once: python scripts/prepare_data.py NAME [--manual_dir=DIR].
 
-With --manual_dir the original files are taken from that folder and nothing is downloaded.
+Original files that lie in the folder given by --manual_dir are not downloaded.
 """
 
 import sys

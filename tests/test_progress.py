@@ -18,12 +18,15 @@ class _Terminal(io.StringIO):
 def test_bar_fits_80_columns(monkeypatch, accuracy):
     terminal = _Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("sys.stdout", _Terminal())
     progress = Progress(steps_per_epoch=10, total_steps=1000, first_step=0)
     progress.show(Record(0, 0, "validation", 2.5, accuracy))
     for step in range(10, 1001, 10):
         progress.show(Record(step, step // 10, "train", 3.14159, accuracy, 1.0, 1.234e-3, 999_999.0))
         progress.show(Record(step, step // 10, "validation", 2.71828, accuracy))
         progress._bar.refresh()
+    progress.show(Record(10, 1, "test", 2.0, accuracy))
+    assert progress._bar.n == 1000, "the bar never goes back"
     progress.close()
     lines = [line.strip() for line in terminal.getvalue().split("\r") if line.strip()]
     assert max(map(len, lines)) < 80

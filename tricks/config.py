@@ -101,7 +101,7 @@ class EarlyStoppingConfig:
     patience: int = 0
     """Stop after this many epochs in a row without improvement; 0 never stops."""
     min_delta: float = 0.0
-    """An improvement smaller than this does not count."""
+    """An improvement must be larger than this to count."""
 
 
 @dataclasses.dataclass
@@ -173,6 +173,12 @@ def _validate_together(config: Config) -> None:
         )
     if end > rate:
         raise UserError(f"schedule.end_value is {end:g}; allowed: 0 <= value <= optimizer.learning_rate ({rate:g})")
+    if config.model.batch_norm and config.data.batch_size == 1:
+        raise UserError(
+            "data.batch_size is 1; batch normalization needs 2 or more: choose more, or model.batch_norm=false"
+        )
+    if config.optimizer.nesterov and config.optimizer.name != "momentum":
+        raise UserError(f"optimizer.nesterov is True; it belongs to momentum, not to {config.optimizer.name}")
     if config.early_stopping.metric == "accuracy" and config.loss.name == "squared_error":
         raise UserError("early_stopping.metric is 'accuracy'; with loss.name=squared_error only 'loss' exists")
 
@@ -204,7 +210,7 @@ _RANGES: dict[str, _Check] = {
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.momentum": _FRACTION,
     "optimizer.second_moment_decay": _FRACTION,
-    "optimizer.epsilon": _NOT_NEGATIVE,
+    "optimizer.epsilon": _POSITIVE,
     "optimizer.l1": _NOT_NEGATIVE,
     "optimizer.l2": _NOT_NEGATIVE,
     "schedule.warmup_steps": _AT_LEAST_0,
@@ -212,7 +218,7 @@ _RANGES: dict[str, _Check] = {
     "train.epochs": _AT_LEAST_1,
     "train.chunk_steps": _AT_LEAST_1,
     "early_stopping.patience": _AT_LEAST_0,
-    "early_stopping.min_delta": _NOT_NEGATIVE,
+    "early_stopping.min_delta": (lambda v: 0 <= v < 1e30, "0 <= value < 1e30"),
     "checkpoint.every_epochs": _AT_LEAST_1,
 }
 

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ def read(name: str, directory: str = "") -> Raw:
     if version is None:
         raise UserError(_not_prepared(name, root))
     cache = root / "decoded" / f"{name.replace('/', '-')}-{version.name}.npz"
-    raw = _read_cache(cache)
+    fingerprint = zlib.crc32((version / "dataset_info.json").read_bytes())
+    raw = _read_cache(cache, fingerprint)
     if raw is None:
         raw = _decode(name, version)
-        _write_cache(cache, raw)
+        _write_cache(cache, raw, fingerprint)
     return raw
 
 
@@ -51,7 +53,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Pa
     Args:
         name: of the set in TensorFlow Datasets.
         directory: where to prepare it; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
-        manual_directory: a folder with the set's original files, so that nothing is downloaded.
+        manual_directory: a folder with the set's original files; what is found there is not downloaded.
 
     Returns:
         The folder of the prepared set.
@@ -81,6 +83,8 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Pa
         raise
     except Exception as error:
         raise UserError(f"data set {name!r} cannot be prepared in {root}: {_first_line(error)}") from error
+    if builder.builder_config is not None:
+        name = f"{builder.name}/{builder.builder_config.name}"
     read(name, directory)
     return Path(builder.data_path)
 
@@ -98,6 +102,12 @@ def _newest_version(name: str, root: Path) -> Path | None:
     if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
         raise UserError(f"data.name is {name!r}; it must be a name, such as digits, mnist or emnist/letters")
     versions = [info.parent for info in (root / name).glob("*/dataset_info.json")]
+    if not versions and (
+        variants := sorted(info.parents[1].name for info in (root / name).glob("*/*/dataset_info.json"))
+    ):
+        raise UserError(
+            f"data.name is {name!r}, which has variants; prepared: {', '.join(f'{name}/{v}' for v in variants)}"
+        )
     return max(versions, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], default=None)
 
 
@@ -146,15 +156,22 @@ def _is_pair_of_names(keys: Any) -> bool:
 
 def _decode(name: str, version: Path) -> Raw:
     tfds = _tensorflow_datasets()
-    builder = tfds.builder_from_directory(str(version))
-    feature, label = _check_classification(name, builder.info, tfds)
     try:
+        builder = tfds.builder_from_directory(str(version))
+        feature, label = _check_classification(name, builder.info, tfds)
         arrays = _decode_split(builder, "train", feature, label)
         if "test" in builder.info.splits:
             arrays += _decode_split(builder, "test", feature, label)
     except NotImplementedError as error:
         raise UserError(
             f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
+            f"python scripts/prepare_data.py {name}"
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # Whatever its readers make of a damaged file.
+        raise UserError(
+            f"data set {name!r} in {version} cannot be read ({_first_line(error)}); remove that folder and run: "
             f"python scripts/prepare_data.py {name}"
         ) from error
     return Raw(
@@ -176,9 +193,11 @@ def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[n
     return features, targets
 
 
-def _read_cache(path: Path) -> Raw | None:
+def _read_cache(path: Path, fingerprint: int) -> Raw | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            if int(stored["fingerprint"]) != fingerprint:
+                return None  # The set was prepared anew.
             # Reading a member checks its CRC.
             arrays = {field: stored[field] for field in _FIELDS if field in stored}
             return Raw(bool(stored["pixels"]), int(stored["classes"]), **arrays)
@@ -189,13 +208,13 @@ def _read_cache(path: Path) -> Raw | None:
         return None
 
 
-def _write_cache(path: Path, raw: Raw) -> None:
+def _write_cache(path: Path, raw: Raw, fingerprint: int) -> None:
     arrays = {field: value for field in _FIELDS if (value := getattr(raw, field)) is not None}
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            np.savez(file, pixels=raw.pixels, classes=np.int64(raw.classes or 0), **arrays)
+            np.savez(file, fingerprint=fingerprint, pixels=raw.pixels, classes=np.int64(raw.classes or 0), **arrays)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -31,10 +31,20 @@ def open_directory(directory: Path) -> Checkpoints:
 
     Returns:
         What `save` and `restore` take.
+
+    Raises:
+        UserError: it cannot be made.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=_KEPT, step_format_fixed_length=8, enable_async_checkpointing=False
+        max_to_keep=_KEPT,
+        step_format_fixed_length=8,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
     )
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"checkpoints cannot be written to {directory}: {error.strerror}") from error
     return Checkpoints(directory, ocp.CheckpointManager(directory.absolute(), options=options))
 
 
@@ -68,7 +78,14 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
 
 
 def describe_last(checkpoints: Checkpoints) -> str:
-    """Which checkpoint a person can fall back on, in words."""
+    """Which checkpoint a person can fall back on, in words.
+
+    Args:
+        checkpoints: as `open_directory` gives it.
+
+    Returns:
+        A part of a sentence.
+    """
     step = checkpoints.manager.latest_step()
     return "no checkpoint was written yet" if step is None else f"the last good checkpoint is of step {step}"
 

@@ -1,14 +1,17 @@
 """How every command of this project reads its flags and ends: one line for a mistake, and an exit status."""
 
 import difflib
+import itertools
 import logging
 import re
+import signal
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -28,6 +31,8 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
         main: the command.
         default_config: of a command that has the flag --config, where it is not given.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         status = main(_parse(sys.argv, default_config)) or DONE
     except (UserError, flags.Error) as error:
@@ -35,9 +40,13 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
     except DivergedError as error:
         status = _fail(error, DIVERGED)
     except OSError as error:
-        if error.filename is None and error.errno is None:
+        if error.errno is None:
             raise
         status = _fail(error, MISTAKE)
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        status = _fail(UserError("out of memory; choose smaller model.hidden_sizes or data.batch_size"), MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
@@ -82,7 +91,9 @@ def _check_config_file(argv: list[str]) -> None:
 
 def _config_files(argv: list[str]) -> list[str]:
     # What follows a colon is an argument of get_config.
-    return [re.split("[=:]", argument)[1] for argument in argv if re.match("--?config=", argument)]
+    given = [argument.split("=", 1)[1] for argument in argv if re.match("--?config=", argument)]
+    given += [following for flag, following in itertools.pairwise(argv) if re.fullmatch("--?config", flag)]
+    return [value.split(":")[0] for value in given]
 
 
 def _check_config_fields(arguments: list[str]) -> None:
@@ -106,7 +117,6 @@ def experiment_flags(flag: Any, workdir: str | None) -> tuple[config.Config, Pat
 
     Returns:
         The config, not yet validated, and the directory.
-
     """
     file = config_flags.get_config_filename(flags.FLAGS[flag.name])
     value = flag.value

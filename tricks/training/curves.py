@@ -4,24 +4,24 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tricks.training.records import Record
+from tricks.training.records import Record, epoch_means
 
 
-def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: int, title: str) -> None:
+def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: int | None, title: str) -> None:
     """Draws `curves.png`.
 
     Args:
         records: of the run.
         path: of the PNG to write.
         steps_per_epoch: turns steps into epochs.
-        best_step: marked in every panel.
+        best_step: marked in every panel; None for no mark.
         title: above the picture.
     """
     # pyplot is left out: it keeps global state and asks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    train = _mean_per_epoch([r for r in records if r.split == "train"])
+    train = epoch_means(records)
     validation = [r for r in records if r.split == "validation"]
     epochs = max((r.step / steps_per_epoch for r in records), default=1.0) or 1.0
     panels = ["loss"]
@@ -45,7 +45,8 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
                 shift = 0.5 if split == "train" else 0.0
                 points = [(r.epoch - shift, getattr(r, panel)) for r in rows]
                 axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
-        axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
+        if best_step is not None:
+            axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
         axis.set_xlim(-0.03 * epochs, 1.03 * epochs)
         axis.set_title(panel, fontsize=14)
         axis.set_xlabel("epoch", fontsize=13)
@@ -55,18 +56,6 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
         axes[0].set_yscale("log")
     axes[0].legend(fontsize=12)
     figure.savefig(path, dpi=120)
-
-
-def _mean_per_epoch(records: list[Record]) -> list[Record]:
-    epochs: dict[int, list[Record]] = {}
-    for record in records:
-        epochs.setdefault(record.epoch, []).append(record)
-    means = []
-    for rows in epochs.values():
-        loss = math.fsum(r.loss for r in rows) / len(rows)
-        accuracy = math.fsum(r.accuracy for r in rows) / len(rows)
-        means.append(rows[-1]._replace(loss=loss, accuracy=accuracy))
-    return means
 
 
 def _columns(points: list[tuple[float, Any]]) -> tuple[list[float], list[Any]]:

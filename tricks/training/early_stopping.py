@@ -58,6 +58,13 @@ def update(
 def should_stop(state: EarlyStoppingState, patience: int) -> jax.Array:
     """Whether `patience` checks in a row brought no improvement; never for a patience of 0.
 
+    Args:
+        state: the state so far.
+        patience: checks without improvement that are borne.
+
+    Returns:
+        A boolean scalar.
+
     >>> bool(should_stop(EarlyStoppingState(jnp.float32(1), jnp.int32(0), jnp.int32(2)), patience=2))
     True
     """

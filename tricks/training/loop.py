@@ -159,7 +159,7 @@ def fit(
 
 
 def _stops(loop: LoopState, rules: Rules) -> bool:
-    return 0 < rules.patience <= int(loop.stopping.checks_since_best)
+    return bool(early_stopping.should_stop(loop.stopping, rules.patience))
 
 
 @functools.cache

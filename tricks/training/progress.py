@@ -1,6 +1,7 @@
 """What a person sees while a run goes on and when it ends."""
 
 import math
+import os
 import sys
 
 from tabulate import tabulate
@@ -12,7 +13,7 @@ _LINES = 20
 
 
 class Progress:
-    """A bar on the terminal (stderr); where there is none, about twenty plain lines (stdout)."""
+    """A bar on a terminal; where the output goes elsewhere, about twenty plain lines."""
 
     def __init__(self, *, steps_per_epoch: int, total_steps: int, first_step: int) -> None:
         self._epochs = total_steps // steps_per_epoch
@@ -20,7 +21,7 @@ class Progress:
         self._validation: Record | None = None
         self._bar = (
             tqdm(total=total_steps, initial=first_step, bar_format=_FORMAT, leave=False)
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and sys.stdout.isatty()
             else None
         )
 
@@ -30,12 +31,14 @@ class Progress:
             self._training = record
         elif record.split == "validation":
             self._validation = record
+        else:
+            return  # Tests come at the end, and are of an earlier step.
         if self._bar is not None:
             self._bar.set_description_str(self._text(digits=3), refresh=False)
             self._bar.update(record.step - self._bar.n)
         elif record.split == "validation" and self._is_due(record.epoch):
             width = len(str(self._epochs))
-            print(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text(digits=4)}", flush=True)
+            say(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text(digits=4)}")
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -60,6 +63,18 @@ class Progress:
 
 # Of at most 79 columns with what _text makes of three digits.
 _FORMAT = "{percentage:3.0f}%|{bar:5}| {desc} {remaining}"
+
+
+def say(text: str) -> None:
+    """Prints a line at once; where nobody reads any more (`train.py | head`), the run goes on in silence.
+
+    Args:
+        text: the line.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def result_table(rows: list[Record]) -> str:

@@ -1,5 +1,6 @@
 """Lines of metrics: `metrics.jsonl` and TensorBoard events."""
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tensorboardX import SummaryWriter
+
+from tricks.errors import UserError
 
 FILE = "metrics.jsonl"
 
@@ -48,7 +51,7 @@ class Writer:
             self._add_events(record)
 
     def write(self, record: Record) -> None:
-        """Appends one record; on the disk when this returns."""
+        """Appends one record; with the operating system when this returns, so that a kill does not lose it."""
         self._file.write(_line(record))
         self._add_events(record)
 
@@ -72,18 +75,53 @@ def read(directory: Path) -> list[Record]:
 
     Returns:
         Records; none where there is no file.
+
+    Raises:
+        UserError: a line is damaged.
     """
     path = directory / FILE
     return list(_parse(path)) if path.exists() else []
 
 
+def epoch_means(records: list[Record]) -> list[Record]:
+    """The training records of each epoch as one, its loss and accuracy the means over all steps of the epoch.
+
+    Args:
+        records: of a run, oldest first.
+
+    Returns:
+        One record an epoch; the other fields are those of its last record.
+
+    >>> chunks = [Record(3, 1, "train", 1.0, 0.0), Record(4, 1, "train", 5.0, 1.0)]
+    >>> [(mean.step, mean.loss, mean.accuracy) for mean in epoch_means(chunks)]
+    [(4, 2.0, 0.25)]
+    """
+    training = [r for r in records if r.split == "train"]
+    lengths = [r.step - before for r, before in zip(training, [0, *(r.step for r in training)], strict=False)]
+    means = []
+    for _, group in itertools.groupby(zip(training, lengths, strict=True), key=lambda pair: pair[0].epoch):
+        rows = list(group)
+        steps = sum(length for _, length in rows)
+        loss = math.fsum(length * r.loss for r, length in rows) / steps
+        accuracy = math.fsum(length * r.accuracy for r, length in rows) / steps
+        means.append(rows[-1][0]._replace(loss=loss, accuracy=accuracy))
+    return means
+
+
 def _parse(path: Path) -> Iterator[Record]:
-    for line in path.read_text().splitlines():
+    *lines, cut_short = path.read_bytes().split(b"\n")
+    del cut_short  # Empty, or what was being written when the run was killed.
+    for number, line in enumerate(lines, 1):
         try:
             fields = json.loads(line)
-            yield Record(**{**fields, **{k: math.nan for k in ("loss", "accuracy") if fields[k] is None}})
-        except (json.JSONDecodeError, TypeError, KeyError):
-            return
+            record = Record(**{**fields, **{k: math.nan for k in ("loss", "accuracy") if fields[k] is None}})
+            if not isinstance(record.step, int) or not isinstance(record.epoch, int):
+                raise TypeError("step and epoch must be integers")
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"line {number} of {path} is damaged; mend it, or remove the file to go on without these records"
+            ) from error
+        yield record
 
 
 def _line(record: Record) -> str:

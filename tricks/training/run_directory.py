@@ -32,13 +32,18 @@ def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if config_file.exists():
-            _check_same(path, json.loads(config_file.read_text()), wanted)
+            stored = json.loads(config_file.read_text())
+            if not isinstance(stored, dict) or not stored:
+                raise ValueError(f"its {CONFIG} is damaged")
+            _check_same(path, stored, wanted)
             _check_writable(path)
             return True
         if any(entry.name != f"{CONFIG}.tmp" for entry in path.iterdir()):
             raise UserError(f"--workdir {path} is not empty and holds no run; choose another")
         write_json(config_file, wanted)
-    except (OSError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
         raise UserError(f"--workdir {path} cannot be used: {error}") from error
     return False
 

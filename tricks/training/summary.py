@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from tricks.training.records import Record
+from tricks.training.records import Record, epoch_means
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -79,7 +79,11 @@ def at_best(records: list[Record], best_step: int) -> list[Record]:
 
 
 def _find(records: list[Record], split: str, step: int) -> Record | None:
-    return next((r for r in reversed(records) if r.split == split and r.step == step), None)
+    return next((r for r in _rows(records, split) if r.step == step), None)
+
+
+def _rows(records: list[Record], split: str) -> list[Record]:
+    return epoch_means(records) if split == "train" else [r for r in records if r.split == split]
 
 
 def _at(records: list[Record], split: str, step: int) -> dict[str, Any] | None:
@@ -87,7 +91,7 @@ def _at(records: list[Record], split: str, step: int) -> dict[str, Any] | None:
 
 
 def _last(records: list[Record], split: str) -> dict[str, Any] | None:
-    return _plain(next((r for r in reversed(records) if r.split == split), None))
+    return _plain(next(reversed(_rows(records, split)), None))
 
 
 def _plain(record: Record | None) -> dict[str, Any] | None:

@@ -20,6 +20,13 @@ class LearningRateState(NamedTuple):
 def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
     """A number, or a schedule's value at `count`.
 
+    Args:
+        value: a number (traced or not) or a function of the step.
+        count: the step.
+
+    Returns:
+        A scalar array.
+
     >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
     1.5
     """

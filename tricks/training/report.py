@@ -1,0 +1,111 @@
+"""What a run says of itself: its heading, its closing table, its picture and its summary."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import tricks
+from tricks.data import Dataset
+from tricks.training import curves, records, run_directory, summary
+from tricks.training.progress import result_table, say
+from tricks.training.records import Record
+
+
+class Clock:
+    """Seconds of a run over all its sittings: at its last update, and at each validation."""
+
+    def __init__(self, before: Mapping[str, float], best_step: int) -> None:
+        self._seconds = before["seconds"]
+        self._offset = before["seconds"] - time.monotonic()
+        self._validations = {best_step: before["best_seconds"]}
+
+    def note(self, line: Record) -> None:
+        """Takes the time of a record."""
+        if line.split != "test":
+            self._seconds = self._offset + time.monotonic()
+        if line.split == "validation":
+            self._validations[line.step] = self._seconds
+
+    def read(self, best_step: int) -> dict[str, float]:
+        """`seconds` at the last record, and `best_seconds` at the validation of `best_step`."""
+        return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
+
+
+def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
+    """Prints what is trained, on what.
+
+    Args:
+        data: the examples.
+        parameters: scalars in the model.
+        steps_per_epoch: updates in one epoch.
+    """
+    kind = f"{data.classes} classes" if data.classes else "regression"
+    counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
+    say(f"{data.name}: {counts} examples (train / validation / test)")
+    say(
+        f"{data.train.features.shape[1]} features, {kind}; {parameters:,} parameters; "
+        f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
+    )
+
+
+def ended(
+    workdir: Path,
+    *,
+    fields: Mapping[str, Any],
+    status: str,
+    parameters: int,
+    steps_per_epoch: int,
+    best_step: int,
+    spent: Mapping[str, float],
+) -> None:
+    """Writes `summary.json` and `curves.png`, and prints the closing table.
+
+    Args:
+        workdir: the run directory.
+        fields: the config, a value for each dotted field.
+        status: how the run ended.
+        parameters: scalars in the model.
+        steps_per_epoch: updates in one epoch.
+        best_step: the step of the best validation.
+        spent: as `Clock.read` gives it.
+    """
+    lines = records.read(workdir)
+    content = summary.make(
+        fields=fields,
+        status=status,
+        parameters=parameters,
+        best_step=best_step,
+        records=lines,
+        spent=spent,
+        version=tricks.__version__,
+    )
+    run_directory.write_json(workdir / "summary.json", content)
+    _draw(workdir, fields, lines, steps_per_epoch, best_step)
+    say(f"{status} after {spent['seconds']:.1f} s; at the best epoch:")
+    say(result_table(summary.at_best(lines, best_step)))
+    say(f"run directory: {workdir}")
+
+
+def diverged(workdir: Path, *, fields: Mapping[str, Any], message: str, steps_per_epoch: int) -> None:
+    """Writes the `summary.json` and `curves.png` of a run that came to a value that is not finite.
+
+    Args:
+        workdir: the run directory.
+        fields: the config, a value for each dotted field.
+        message: what happened.
+        steps_per_epoch: updates in one epoch.
+    """
+    run_directory.write_json(
+        workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)}
+    )
+    _draw(workdir, fields, records.read(workdir), steps_per_epoch, None)
+
+
+def _draw(
+    workdir: Path, fields: Mapping[str, Any], lines: list[Record], steps_per_epoch: int, best_step: int | None
+) -> None:
+    title = f"{fields['data.name']}, {fields['optimizer.name']}, batch {fields['data.batch_size']}"
+    curves.draw(lines, workdir / "curves.png", steps_per_epoch=steps_per_epoch, best_step=best_step, title=title)
