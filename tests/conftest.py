@@ -75,8 +75,8 @@ def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> R
     return run_python("train.py", f"--workdir={workdir}", *config, *flags, devices=devices, **environment)
 
 
-def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1) -> tuple[int, str]:
-    """Runs train.py and sends it a signal once it has recorded a step; its exit status and all it printed."""
+def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1) -> subprocess.Popen:
+    """Starts train.py and returns once it has recorded a step."""
     process = subprocess.Popen(
         [sys.executable, "train.py", f"--workdir={workdir}", f"--config={PLAIN}", *flags],
         cwd=ROOT,
@@ -89,11 +89,17 @@ def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str],
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         lines = metrics.read_text().splitlines() if metrics.exists() else []
-        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= after_step:
+        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= until_step:
             break
         time.sleep(0.005)
     assert process.poll() is None, "the run ended before it could be interrupted"
-    os.kill(process.pid, number)
+    return process
+
+
+def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1) -> tuple[int, str]:
+    """Runs train.py and sends it a signal once it has recorded a step; its exit status and all it printed."""
+    process = start(workdir, after_step, flags, devices)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     return process.returncode, output
 

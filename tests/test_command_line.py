@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from conftest import PLAIN, ROOT, read_metrics, run_python, train
+from conftest import ENVIRONMENT, PLAIN, ROOT, read_metrics, run_python, train
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,9 @@ from conftest import PLAIN, ROOT, read_metrics, run_python, train
         (["--config=configs/nowhere.py"], "configs/nowhere.py"),
         (["--config=README.md"], "README.md"),
         (["stray"], "unexpected argument 'stray'"),
+        (["--config", "configs/nowhere.py"], "configs/nowhere.py"),
+        (["--config.train.epochs=99999999999"], "train.epochs is 99999999999"),
+        (["--config.model.hidden_sizes=10000000,10000000"], "out of memory; choose smaller model.hidden_sizes"),
     ],
 )
 def test_mistakes(tmp_path, flags, said):
@@ -91,8 +96,9 @@ def test_workdir_with_something_else_in_it(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-def test_damaged_config_of_a_run(tmp_path):
-    (tmp_path / "config.json").write_text('{"seed":')
+@pytest.mark.parametrize("content", [b'{"seed":', b"[]", b"{}", b"", b"\xff\xfe{"])
+def test_damaged_config_of_a_run(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
     assert "cannot be used" in train(tmp_path).mistake()
 
 
@@ -112,6 +118,10 @@ def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_
     assert "optimizer.learning_rate below 1e+30" in done.error
     assert "Traceback" not in done.error
     assert len(done.error.strip().splitlines()) == 1
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert summary["message"] in done.error
+    assert (tmp_path / "run" / "curves.png").exists()
     assert all(line["loss"] is not None for line in read_metrics(tmp_path / "run"))
 
 
@@ -153,6 +163,38 @@ def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
     done = train(tmp_path)
     assert done.status == 0, done
     assert "at step 80 of 800" in done.output
+
+
+def test_output_that_nobody_reads_does_not_stop_the_run(tmp_path):
+    command = f'"{sys.executable}" train.py --config={PLAIN} --workdir={tmp_path} | head -1'
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("digits: ")
+    assert "rror" not in done.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0.5, 1.0, 2.0, 3.0])
+def test_signal_before_training_ends_quietly(tmp_path, number, after):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "train.py",
+            f"--config={PLAIN}",
+            f"--workdir={tmp_path / 'run'}",
+            "--config.train.epochs=2000",
+        ],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    time.sleep(after)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
 
 
 def test_help_lists_the_flags():
@@ -232,7 +274,9 @@ def test_tensorboard_events_hold_the_metrics(tmp_path):
         ["--config.model.initializer=identical", "--config.model.activation=tanh", "--noconfig.model.batch_norm"],
         ["--config.data.placement=host", "--config.optimizer.name=root_mean_square"],
         ["--config.data.batch_size=1294", "--config.optimizer.name=rmsprop"],
-        ["--config.optimizer.l1=1e-4", "--config.optimizer.l2=1e-4", "--config.optimizer.nesterov"],
+        ["--config.optimizer.l1=1e-4", "--config.optimizer.l2=1e-4"],
+        ["--config.optimizer.name=momentum", "--config.optimizer.nesterov", "--config.optimizer.learning_rate=0.01"],
+        ["--config.data.batch_size=1", "--noconfig.model.batch_norm", "--config.train.chunk_steps=1000000"],
     ],
 )
 def test_choices_run(tmp_path, flags):

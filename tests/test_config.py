@@ -47,7 +47,7 @@ def test_defaults_are_valid():
         ("optimizer.learning_rate", float("nan")),
         ("optimizer.momentum", 1.0),
         ("optimizer.second_moment_decay", 1.5),
-        ("optimizer.epsilon", -1e-8),
+        ("optimizer.epsilon", 0.0),
         ("optimizer.l1", -1.0),
         ("optimizer.l2", float("inf")),
         ("schedule.shape", "step"),
@@ -58,6 +58,7 @@ def test_defaults_are_valid():
         ("early_stopping.metric", "f1"),
         ("early_stopping.patience", -1),
         ("early_stopping.min_delta", -0.1),
+        ("early_stopping.min_delta", 1e39),
         ("checkpoint.every_epochs", 0),
     ],
 )
@@ -110,6 +111,22 @@ def test_accuracy_of_a_regression_is_refused():
     changed.early_stopping.metric = "accuracy"
     with pytest.raises(UserError, match=r"early_stopping\.metric"):
         validate(changed)
+
+
+def test_batch_of_one_with_batch_normalization_is_refused():
+    changed = _set("data.batch_size", 1)
+    with pytest.raises(UserError, match=r"data\.batch_size is 1"):
+        validate(changed)
+    changed.model.batch_norm = False
+    validate(changed)
+
+
+def test_nesterov_without_momentum_is_refused():
+    changed = _set("optimizer.nesterov", True)
+    with pytest.raises(UserError, match=r"optimizer\.nesterov is True"):
+        validate(changed)
+    changed.optimizer.name = "momentum"
+    validate(changed)
 
 
 def test_every_field_has_a_check():

@@ -160,6 +160,34 @@ def test_cache_that_cannot_be_written_is_done_without(mnist_directory, tmp_path,
     assert "going on without" in capsys.readouterr().out
 
 
+def test_set_prepared_anew_is_not_taken_from_the_old_cache(mnist_directory, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory, root)
+    raw = prepared.read("mnist", str(root))
+    (info,) = (root / "mnist").rglob("dataset_info.json")
+    info.write_text(info.read_text() + " ")
+    other = raw._replace(targets=raw.targets * 0)
+    monkeypatch.setattr(prepared, "_decode", lambda *_: other)
+    assert prepared.read("mnist", str(root)) is other
+    assert not prepared.read("mnist", str(root)).targets.any(), "and it is cached in turn"
+
+
+@pytest.mark.parametrize("damage", ["records", "info"])
+def test_damaged_set_is_refused_with_the_way_out(mnist_directory, tmp_path, damage):
+    root = tmp_path / "data"
+    shutil.copytree(mnist_directory / "mnist", root / "mnist")
+    for file in (root / "mnist").rglob("*train*" if damage == "records" else "dataset_info.json"):
+        file.write_bytes(file.read_bytes()[: 1000 if damage == "records" else 20])
+    with pytest.raises(UserError, match=r"remove that folder and run: python scripts/prepare_data.py mnist"):
+        prepared.read("mnist", str(root))
+
+
+def test_variants_are_named(mnist_directory, tmp_path):
+    shutil.copytree(mnist_directory / "mnist", tmp_path / "mnist" / "letters")
+    with pytest.raises(UserError, match=r"has variants; prepared: mnist/letters$"):
+        prepared.read("mnist", str(tmp_path))
+
+
 def test_set_without_a_class_label_is_refused(mnist_directory, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(mnist_directory / "mnist", root / "mnist")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from conftest import interrupt, read_metrics, train
+from conftest import interrupt, read_metrics, start, train
 from tricks.training import run_directory
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
@@ -112,6 +113,41 @@ def test_another_config_is_refused_and_its_fields_are_named(uninterrupted):
     assert "optimizer.learning_rate is 0.001 there, 0.5 here" in line
     assert "seed is 0 there, 7 here" in line
     assert (uninterrupted / "metrics.jsonl").read_text() == before
+
+
+def test_two_signals_end_it_at_once_and_quietly(uninterrupted, tmp_path):
+    for attempt in range(3):
+        process, output = start(tmp_path, 200 * (attempt + 1), FLAGS), ""
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, output
+        assert "Traceback" not in output
+    done = train(tmp_path, *FLAGS)
+    assert done.status == 0, done
+    _same_runs(uninterrupted, tmp_path)
+    assert all(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir()), "nothing half-written is left"
+
+
+def test_damaged_metrics_are_refused_by_line_and_missing_ones_are_said(tmp_path):
+    flags = ("--config.train.epochs=2",)
+    assert train(tmp_path, *flags).status == 0
+    metrics = tmp_path / "metrics.jsonl"
+    whole = metrics.read_bytes()
+    lines = whole.split(b"\n")
+    for damage in (b"garbage", b"\xff\xfe", b'{"step": "x"}', b"[]"):
+        damaged = b"\n".join([lines[0], damage, *lines[2:]])
+        metrics.write_bytes(damaged)
+        done = train(tmp_path, *flags)
+        assert done.status == 2, done
+        assert "line 2 of" in done.error
+        assert metrics.read_bytes() == damaged, "it is left as it was"
+    metrics.unlink()
+    done = train(tmp_path, *flags)
+    assert done.status == 0, done
+    assert "lacks records up to step 80" in done.output
 
 
 def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):

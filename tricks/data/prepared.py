@@ -102,12 +102,9 @@ def _newest_version(name: str, root: Path) -> Path | None:
     if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
         raise UserError(f"data.name is {name!r}; it must be a name, such as digits, mnist or emnist/letters")
     versions = [info.parent for info in (root / name).glob("*/dataset_info.json")]
-    if not versions and (
-        variants := sorted(info.parents[1].name for info in (root / name).glob("*/*/dataset_info.json"))
-    ):
-        raise UserError(
-            f"data.name is {name!r}, which has variants; prepared: {', '.join(f'{name}/{v}' for v in variants)}"
-        )
+    variants = sorted({f"{name}/{info.parents[1].name}" for info in (root / name).glob("*/*/dataset_info.json")})
+    if variants and not versions:
+        raise UserError(f"data.name is {name!r}, which has variants; prepared: {', '.join(variants)}")
     return max(versions, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)], default=None)
 
 

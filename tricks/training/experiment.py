@@ -71,6 +71,8 @@ def _run_in(
     if restored:
         say(f"resuming {workdir} at step {first_step} of {setup.total_steps}")
     clock = report.Clock(spent, int(loop_state.stopping.best_step))
+    if restored and all(line.step != first_step for line in records.read(workdir)):
+        say(f"{workdir / records.FILE} lacks records up to step {first_step}; the curves will lack them too")
     writer = records.Writer(workdir, first_step if restored else -1)
     steps_per_epoch = setup.plan.steps_per_epoch
     progress = Progress(steps_per_epoch=steps_per_epoch, total_steps=setup.total_steps, first_step=first_step)
