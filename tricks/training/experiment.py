@@ -133,7 +133,8 @@ def _set_up(config: configuration.Config) -> _Setup:
         config.data.placement == "auto" and feed.fits_on_device(data.train)
     )
     apply, initial, tx = _build(config, data, total_steps)
-    initial = jax.device_put(initial, NamedSharding(mesh, PartitionSpec()))
+    # Ready before anything is written, so that a model too large for the memory leaves nothing behind.
+    initial = jax.block_until_ready(jax.device_put(initial, NamedSharding(mesh, PartitionSpec())))
     return _Setup(data, mesh, plan, total_steps, on_device, apply, losses.MEASURES[config.loss.name], tx, initial)
 
 
