@@ -98,6 +98,16 @@ def test_a_step_depends_on_its_number_and_not_on_what_came_before():
     chex.assert_trees_all_equal(whole, rest)
 
 
+def test_each_step_draws_its_own_dropout_mask_from_its_number():
+    _, train, train_step = _pieces(tx=transforms.momentum(0.0))
+    batch = Batch(*_digits(32))
+    again, first = train_step(train, batch)
+    _, second = train_step(again, batch)
+    assert float(first.loss) != float(second.loss), "nothing but the mask differs"
+    _, repeated = train_step(train, batch)
+    assert float(first.loss) == float(repeated.loss)
+
+
 def test_donation_leaves_the_copy_of_the_best_weights_alone():
     split, mesh = _digits(), feed.make_mesh()
     _, train, train_step = _pieces()

@@ -44,9 +44,7 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
             raise
         status = _fail(error, MISTAKE)
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and not re.search(
-            "RESOURCE_EXHAUSTED|Out of memory", str(error)
-        ):
+        if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
         status = _fail(UserError("out of memory; choose smaller model.hidden_sizes or data.batch_size"), MISTAKE)
     except KeyboardInterrupt:
