@@ -52,8 +52,7 @@ def run(config: configuration.Config, workdir: Path) -> str:
     """
     configuration.validate(config)
     setup = _set_up(config)
-    fields = configuration.flatten(config)
-    resuming = run_directory.open_directory(workdir, fields)
+    resuming = run_directory.open_directory(workdir, configuration.flatten(config))
     parameters = models.count_parameters(setup.initial.params)
     report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.plan.steps_per_epoch)
     with run_directory.locked(workdir), catch_interrupts() as interrupted:

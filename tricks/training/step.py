@@ -81,13 +81,12 @@ def make_train_chunk(step: TrainStep, sharding: NamedSharding) -> Callable[..., 
         `chunk(state, examples, indices) -> (state, metrics)`, jitted, `state` donated; examples a `Batch` of arrays
         (n, ...), indices (steps, batch) into them.
     """
-    by_example = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec))
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
 
     def chunk(state: TrainState, examples: Batch, indices: jax.Array) -> tuple[TrainState, ChunkMetrics]:
         def body(state: TrainState, x: tuple[jax.Array, jax.Array]) -> tuple[TrainState, StepMetrics]:
             chosen, measure = x
-            batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a[chosen], by_example), examples)
+            batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a[chosen], sharding), examples)
             return step(state, batch, measure)
 
         last = jnp.arange(len(indices)) == len(indices) - 1
