@@ -3,7 +3,7 @@
 python train.py --config=configs/digits.py
 
 On 2 CPU cores: 3 s of training, 8 s from shell to shell. Test accuracy over seeds 0 to 4: median 98.33 %, from
-98.33 % to 98.61 %.
+98.33 % to 99.16 %.
 """
 
 from tricks.config import Config

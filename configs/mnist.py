@@ -3,7 +3,7 @@
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist.py
 
-On 2 CPU cores: 36 s. Test accuracy over seeds 0 to 2: median 98.59 %, from 98.52 % to 98.64 %.
+On 2 CPU cores: 31 s. Test accuracy over seeds 0 to 2: median 98.69 %, from 98.62 % to 98.71 %.
 """
 
 from tricks.config import Config

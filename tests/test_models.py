@@ -91,6 +91,33 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate, units):
     assert abs(both - rate**2) < 6 * np.sqrt(rate**2 / (2000 * half))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bits_of_dropout_are_fair_and_independent_within_words_between_neighbours_and_between_keys(seed):
+    first, second = jax.random.split(jax.random.key(seed))
+    words = np.asarray(models._random_words(first, (2**16 + 1,)))
+    others = np.asarray(models._random_words(second, (2**16,)))
+    assert len(np.unique(words)) == len(words)
+    columns = np.concatenate(
+        [1.0 - 2.0 * (w[:, None] >> np.arange(32) & 1) for w in (words[:-1], words[1:], others)], axis=1
+    )
+    correlations = columns.T @ columns / len(columns)
+    limit = 6 / np.sqrt(len(columns))
+    assert abs(columns.mean(axis=0)).max() < limit
+    assert abs(correlations - np.eye(96)).max() < limit
+
+
+def test_dropout_masks_of_consecutive_steps_and_layers_are_unrelated():
+    key = jax.random.key(0)
+    masks = [
+        np.asarray(models._drop(jnp.ones((128, 512)), 0.5, jax.random.fold_in(jax.random.fold_in(key, t), i))) > 0
+        for t in range(4)
+        for i in range(2)
+    ]
+    for i in range(len(masks)):
+        for j in range(i):
+            assert abs((masks[i] == masks[j]).mean() - 0.5) < 6 * 0.5 / np.sqrt(masks[0].size)
+
+
 def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
     apply, params, state = _build(hidden_sizes=(64, 64), dropout=0.5)
     a, _ = apply(params, state, X, rng=jax.random.key(0))

@@ -208,3 +208,12 @@ def test_descends_a_parabola_in_a_scan(name):
     start = jnp.array([3.0, -4.0])
     (params, _), _ = jax.lax.scan(body, (start, tx.init(start)), None, length=300)
     assert abs(params).max() < 0.02
+
+
+@pytest.mark.parametrize("make", [transforms.momentum, transforms.rmsprop, transforms.adam])
+def test_the_second_update_is_not_compiled_again(make):
+    tx = make(0.1)
+    update = jax.jit(tx.update)
+    _, state = update(jnp.ones(3), tx.init(jnp.ones(3)))
+    update(jnp.ones(3), state)
+    assert update._cache_size() == 1

@@ -23,7 +23,7 @@ from tricks.losses import Batch
 from tricks.training import feed, optimizer, state, step
 
 _INPUTS, _HIDDEN, _CLASSES = 784, 512, 10
-_BATCH, _STEPS, _EXAMPLES = 128, 200, 54_000
+_BATCH, _STEPS, _EXAMPLES = 128, 421, 54_000
 _DROPOUT, _RATE = 0.2, 1e-3
 _CASE = "784-512-512-10, BN, dropout .2, Adam, batch 128"
 _LIMIT = 15.0

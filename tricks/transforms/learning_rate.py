@@ -30,7 +30,9 @@ def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
     >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
     1.5
     """
-    return jnp.asarray(value(count) if callable(value) else value)
+    value = jnp.asarray(value(count) if callable(value) else value)
+    # A weakly typed state would come back from the first jitted update strongly typed, and be compiled for again.
+    return jax.lax.convert_element_type(value, value.dtype)
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTransformation:
