@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tricks.training import early_stopping
+from tricks import early_stopping
 
 
 def _run(values, min_delta=0.0):

@@ -14,7 +14,7 @@ from tricks.errors import UserError
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
 INITIALIZERS = ("he", "glorot", "zeros", "identical")
 LOSSES = ("cross_entropy", "softmax_squared_error", "sigmoid", "squared_error")
-OPTIMIZERS = ("momentum", "root_mean_square", "rmsprop", "adam")
+OPTIMIZERS = ("momentum", "root_mean_square", "rmsprop", "adam", "adamw", "lamb")
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 MONITORED = ("loss", "accuracy")
 PLACEMENTS = ("auto", "device", "host")
@@ -63,11 +63,13 @@ class OptimizerConfig:
     name: str = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
-    """Decay of the gradient average: lambda of momentum, beta1 of Adam."""
+    """Decay of the gradient average: lambda of momentum, beta1 of Adam, AdamW and LAMB."""
     second_moment_decay: float = 0.999
-    """Decay of the squared-gradient average: alpha of RMSProp, beta2 of Adam."""
+    """Decay of the squared-gradient average: alpha of RMSProp, beta2 of Adam, AdamW and LAMB."""
     epsilon: float = 1e-8
     nesterov: bool = False
+    weight_decay: float = 0.01
+    """Of AdamW and LAMB: strength of the decay that does not pass through their averages."""
     l1: float = 0.0
     """Adds l1 * sign(w) to the gradient of every weight; biases and normalization are left alone."""
     l2: float = 0.0
@@ -211,6 +213,7 @@ _RANGES: dict[str, _Check] = {
     "optimizer.momentum": _FRACTION,
     "optimizer.second_moment_decay": _FRACTION,
     "optimizer.epsilon": _POSITIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.l1": _NOT_NEGATIVE,
     "optimizer.l2": _NOT_NEGATIVE,
     "schedule.warmup_steps": _AT_LEAST_0,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from tricks.transforms.arguments import require, require_not_negative
+
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 
 Numeric = float | jax.Array
@@ -45,8 +47,8 @@ def warmup_decay(
         A function from the step (an integer, an array, or traced) to the rate (a float array).
 
     Raises:
-        ValueError: for an unknown shape, a negative number of steps, a decay shorter than the warm-up, or an
-            exponential decay to 0.
+        ValueError: for an unknown shape, a negative value or number of steps, a decay shorter than the warm-up, or an
+            exponential decay from or to 0.
 
     >>> schedule = warmup_decay(0.1, warmup_steps=1, total_steps=5, shape="linear")
     >>> [round(float(schedule(t)), 3) for t in range(6)]
@@ -63,8 +65,11 @@ def warmup_decay(
         raise ValueError(
             f"total_steps is {total_steps}, with warmup_steps {warmup_steps}; allowed: total_steps > warmup_steps"
         )
-    if shape == "exponential" and isinstance(end_value, int | float) and end_value <= 0:
-        raise ValueError(f"end_value is {end_value}; an exponential decay needs one above 0, such as peak_value / 100")
+    require_not_negative("peak_value", peak_value)
+    require_not_negative("end_value", end_value)
+    if shape == "exponential":
+        require("peak_value", peak_value, "above 0 for an exponential decay", lambda x: x > 0)
+        require("end_value", end_value, "above 0 for an exponential decay, such as peak_value / 100", lambda x: x > 0)
 
     def schedule(step: Numeric) -> jax.Array:
         t = jnp.asarray(step, dtype=jnp.result_type(float))

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tricks import early_stopping
 from tricks.data import Split
 from tricks.errors import DivergedError
 from tricks.losses import Batch
-from tricks.training import early_stopping
 from tricks.training.evaluation import Evaluation
 from tricks.training.feed import Chunk, Plan
 from tricks.training.records import Record

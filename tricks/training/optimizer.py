@@ -13,18 +13,20 @@ def make(
     second_moment_decay: float = 0.999,
     epsilon: float = 1e-8,
     nesterov: bool = False,
+    weight_decay: float = 0.01,
     l1: float = 0.0,
     l2: float = 0.0,
 ) -> optax.GradientTransformation:
     """Decay first, as part of the gradient, then the optimizer.
 
     Args:
-        name: `momentum`, `root_mean_square`, `rmsprop` or `adam`.
+        name: `momentum`, `root_mean_square`, `rmsprop`, `adam`, `adamw` or `lamb`.
         learning_rate: a number or a schedule.
-        momentum: decay of the gradient average (momentum, Adam).
-        second_moment_decay: decay of the squared-gradient average (RMSProp, Adam).
+        momentum: decay of the gradient average (momentum, Adam, AdamW, LAMB).
+        second_moment_decay: decay of the squared-gradient average (RMSProp, Adam, AdamW, LAMB).
         epsilon: added to sigma (all but momentum).
         nesterov: for momentum.
+        weight_decay: strength of the decay that does not pass through the averages (AdamW, LAMB).
         l1: strength of the decay towards zero by sign.
         l2: strength of the decay towards zero by size.
 
@@ -41,6 +43,8 @@ def make(
         "root_mean_square": lambda: transforms.root_mean_square(learning_rate, epsilon),
         "rmsprop": lambda: transforms.rmsprop(learning_rate, second_moment_decay, epsilon),
         "adam": lambda: transforms.adam(learning_rate, momentum, second_moment_decay, epsilon),
+        "adamw": lambda: transforms.adamw(learning_rate, momentum, second_moment_decay, epsilon, weight_decay),
+        "lamb": lambda: transforms.lamb(learning_rate, momentum, second_moment_decay, epsilon, weight_decay),
     }
     if name not in optimizers:
         raise ValueError(f"name is {name!r}; allowed: {', '.join(optimizers)}")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.training.early_stopping import EarlyStoppingState
+from tricks.early_stopping import EarlyStoppingState
 
 
 @jax.tree_util.register_dataclass

@@ -1,108 +1,175 @@
 """L1 and L2 decay that leave biases and normalization parameters alone."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.transforms.arguments import require_not_negative, require_params
 from tricks.transforms.learning_rate import ScalarOrSchedule, value_at
-
-Mask = Any | Callable[[optax.Params], Any] | None
-_NOT_WEIGHTS = frozenset({"bias", "scale", "b", "offset", "beta", "gamma", "mean", "var"})
+from tricks.transforms.masks import Mask, marked, require_mask, weights_only
+from tricks.transforms.precision import widened
 
 
 class DecayState(NamedTuple):
-    """Updates done so far, for strengths that follow a schedule."""
+    """Updates done so far, for strengths and rates that follow a schedule."""
 
     count: jax.Array  # type: ignore[assignment]
 
 
-def weights_only(params: optax.Params) -> Any:
-    """Marks the weights: arrays of two or more dimensions that are not named like a bias or a normalization.
-
-    Args:
-        params: any pytree of arrays.
-
-    Returns:
-        A pytree of the same structure with True at the weights and False elsewhere.
-
-    >>> weights_only({"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "norm": {"scale": jnp.ones(3)}})
-    {'dense': {'bias': False, 'kernel': True}, 'norm': {'scale': False}}
-    """
-
-    def is_weight(path: Any, leaf: Any) -> bool:
-        name = jax.tree_util.keystr(path[-1:], simple=True) if path else ""
-        return jnp.ndim(leaf) >= 2 and name not in _NOT_WEIGHTS
-
-    return jax.tree_util.tree_map_with_path(is_weight, params)
-
-
 def add_l2_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax.GradientTransformation:
-    """Adds the gradient of half the squared weights: u + lambda w.
+    """Adds the gradient of half the squared weights: u + lambda^t w.
 
-    Chained before plain gradient descent it gives w <- (1 - eta lambda) w - eta dL/dw.
+    Before an optimizer the decay is coupled: a part of the gradient, as in the lectures. With plain gradient descent
+    it gives w <- (1 - eta lambda) w - eta dL/dw. An adaptive optimizer divides it by sigma with all the rest; see
+    `add_decoupled_decay` for one that it does not.
 
     Args:
         strength: lambda, a number or a schedule.
-        mask: which leaves decay: a pytree of booleans, a function from the parameters to one, or None for all.
+        mask: which leaves decay: a pytree of booleans (or a prefix of one), a function from the parameters to one, or
+            None for all.
 
     Returns:
-        A transformation whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`.
 
     Raises:
-        ValueError: from `update` when `params` is None.
+        ValueError: for a negative strength; from `init` and `update` for a mask that does not match the parameters;
+            from `update` when `params` is None.
 
     >>> tx = add_l2_decay(0.1)
     >>> params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
     >>> updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     >>> round(updates["kernel"].item(), 3), updates["bias"].item()
     (0.2, 0.0)
+
+    Source: the lectures on regularization.
     """
-    return _add_decay(strength, lambda w: w, mask)
+    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + strength * w)
 
 
 def add_l1_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax.GradientTransformation:
-    """Adds the gradient of the absolute weights: u + lambda sgn(w).
+    """Adds the gradient of the absolute weights: u + lambda^t sgn(w).
 
-    Chained before plain gradient descent it gives w <- w - eta dL/dw - eta lambda sgn(w). It moves weights to within
-    about eta lambda of zero and lets them chatter there; it makes no exact zeros.
+    Before plain gradient descent it gives w <- w - eta dL/dw - eta lambda sgn(w). It moves weights to within about
+    eta lambda of zero and lets them chatter there; it makes no exact zeros. See `soft_threshold` for those.
 
     Args:
         strength: lambda, a number or a schedule.
-        mask: which leaves decay: a pytree of booleans, a function from the parameters to one, or None for all.
+        mask: which leaves decay: a pytree of booleans (or a prefix of one), a function from the parameters to one, or
+            None for all.
 
     Returns:
-        A transformation whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`.
 
     Raises:
-        ValueError: from `update` when `params` is None.
+        ValueError: for a negative strength; from `init` and `update` for a mask that does not match the parameters;
+            from `update` when `params` is None.
 
     >>> tx = add_l1_decay(0.1, mask=None)
     >>> params = jnp.array([-2.0, 0.0, 5.0])
     >>> updates, _ = tx.update(jnp.zeros(3), tx.init(params), params)
     >>> [round(u, 3) for u in updates.tolist()]
     [-0.1, 0.0, 0.1]
+
+    Source: the lectures on regularization.
     """
-    return _add_decay(strength, jnp.sign, mask)
+    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + strength * jnp.sign(w))
 
 
-def _add_decay(
-    strength: ScalarOrSchedule, penalty_gradient: Callable[[jax.Array], jax.Array], mask: Mask
+def add_decoupled_decay(
+    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = weights_only
 ) -> optax.GradientTransformation:
+    """Shrinks the weights beside the step of any optimizer: u - eta^t lambda^t w. Last in a chain.
+
+    w <- (1 - eta^t lambda^t) w + u, with the u of the chain before, whatever that is: no average and no sigma touches
+    the decay.
+
+    Args:
+        strength: lambda, a number or a schedule.
+        learning_rate: eta, that of the optimizer before; a number or a schedule.
+        mask: which leaves decay: a pytree of booleans (or a prefix of one), a function from the parameters to one, or
+            None for all.
+
+    Returns:
+        A transformation with a `DecayState` whose `update` needs `params`.
+
+    Raises:
+        ValueError: for a negative strength or rate; from `init` and `update` for a mask that does not match the
+            parameters; from `update` when `params` is None.
+
+    >>> tx = optax.chain(optax.sgd(0.1, momentum=0.9), add_decoupled_decay(0.5, 0.1, mask=None))
+    >>> params = jnp.array([2.0])
+    >>> updates, _ = tx.update(jnp.array([0.0]), tx.init(params), params)
+    >>> round(updates.item(), 4)
+    -0.1
+
+    Source: Loshchilov and Hutter, arXiv 1711.05101.
+    """
+    return _decay(strength, learning_rate, mask, lambda u, w, strength, rate: u - rate * strength * w)
+
+
+def soft_threshold(
+    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = weights_only
+) -> optax.GradientTransformation:
+    """L1 decay that makes exact zeros: the proximal step of lambda |w|. Last in a chain.
+
+    w <- sgn(w + u) max(|w + u| - eta^t lambda^t, 0), with the u of the chain before.
+
+    Args:
+        strength: lambda, a number or a schedule.
+        learning_rate: eta, that of the optimizer before; a number or a schedule.
+        mask: which leaves are thresholded: a pytree of booleans (or a prefix of one), a function from the parameters
+            to one, or None for all.
+
+    Returns:
+        A transformation with a `DecayState` whose `update` needs `params`.
+
+    Raises:
+        ValueError: for a negative strength or rate; from `init` and `update` for a mask that does not match the
+            parameters; from `update` when `params` is None.
+
+    >>> tx = optax.chain(optax.sgd(0.1), soft_threshold(1.0, 0.1, mask=None))
+    >>> params = jnp.array([0.05, -0.5])
+    >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+    >>> [round(w, 3) for w in optax.apply_updates(params, updates).tolist()]
+    [0.0, -0.4]
+
+    Source: the lectures on L1; Daubechies et al. 2004; Beck and Teboulle 2009.
+    """
+
+    def shrink(u: jax.Array, w: jax.Array, strength: jax.Array, rate: jax.Array) -> jax.Array:
+        moved = w + u
+        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - rate * strength, 0) - w
+
+    return _decay(strength, learning_rate, mask, shrink)
+
+
+def _decay(
+    strength: ScalarOrSchedule,
+    learning_rate: ScalarOrSchedule,
+    mask: Mask,
+    rule: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array],
+) -> optax.GradientTransformation:
+    require_not_negative("strength", strength)
+    require_not_negative("learning_rate", learning_rate)
+    require_mask(mask)
+
     def init_fn(params: optax.Params) -> DecayState:
-        del params
+        marked(mask, params)
         return DecayState(jnp.zeros([], jnp.int32))
 
     def update_fn(
         updates: optax.Updates, state: DecayState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, DecayState]:
-        if params is None:
-            raise ValueError("params is None; decay needs them: call update(updates, state, params)")
-        value = value_at(strength, state.count)
-        updates = jax.tree.map(lambda u, w: u + value.astype(u.dtype) * penalty_gradient(w), updates, params)
+        require_params(params, updates)
+        now, rate = value_at(strength, state.count), value_at(learning_rate, state.count)
+
+        def decay(u: jax.Array, w: jax.Array, chosen: bool) -> jax.Array:
+            return rule(widened(u), widened(w), now, rate).astype(u.dtype) if chosen else u
+
+        updates = jax.tree.map(decay, updates, params, marked(mask, params))
         return updates, DecayState(optax.safe_increment(state.count))
 
-    transform = optax.GradientTransformation(init_fn, update_fn)
-    return transform if mask is None else optax.masked(transform, mask)
+    return optax.GradientTransformation(init_fn, update_fn)

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.transforms.arguments import require_not_negative
+from tricks.transforms.precision import widened
+
 ScalarOrSchedule = float | jax.Array | Callable[[Any], Any]
 
 
@@ -46,6 +49,9 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
     Returns:
         A transformation with a `LearningRateState`, which `current_learning_rate` reads.
 
+    Raises:
+        ValueError: for a rate that is negative or not finite.
+
     >>> tx = scale_by_learning_rate(lambda step: 0.1 / (step + 1))
     >>> state = tx.init(None)
     >>> _, state = tx.update(jnp.ones(2), state)
@@ -53,6 +59,8 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
     >>> updates.tolist()
     [-0.05000000074505806, -0.05000000074505806]
     """
+
+    require_not_negative("learning_rate", learning_rate)
 
     def init_fn(params: optax.Params) -> LearningRateState:
         del params
@@ -64,7 +72,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
     ) -> tuple[optax.Updates, LearningRateState]:
         del params
         rate = value_at(learning_rate, state.count)
-        updates = jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates)
+        updates = jax.tree.map(lambda u: (-rate * widened(u)).astype(u.dtype), updates)
         return updates, LearningRateState(optax.safe_increment(state.count), rate.astype(state.learning_rate.dtype))
 
     return optax.GradientTransformation(init_fn, update_fn)
@@ -74,8 +82,8 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
     """The rate that the last update used (before the first: the rate that it will use).
 
     Args:
-        opt_state: the state of any chain with one `scale_by_learning_rate` in it, as all optimizers of this package
-            have; chains under `optax.inject_hyperparams` work too.
+        opt_state: a state with one learning rate in it: of any chain with one `scale_by_learning_rate`, as all
+            optimizers of this package have, or of any optax optimizer under `optax.inject_hyperparams`.
 
     Returns:
         A scalar array.
@@ -89,9 +97,13 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
     0.1
     """
     found = optax.tree.get_all_with_path(opt_state, "learning_rate")
+    used = [(path, rate) for path, rate in found if isinstance(path[-1], optax.tree_utils.NamedTupleKey)]
+    # What inject_hyperparams holds beside a rate that was used is the same rate, or the next one.
+    found = used or found
     if len(found) != 1:
+        places = "".join(f", at {jax.tree_util.keystr(path)}" for path, _ in found)
         raise ValueError(
-            f"opt_state holds {len(found)} learning rates; it must hold one: chain one scale_by_learning_rate, "
-            "or an optimizer of tricks.transforms"
+            f"opt_state holds {len(found)} learning rates{places}; it must hold one: chain one scale_by_learning_rate, "
+            "or an optimizer of tricks.transforms, and give the part of the state that is meant"
         )
     return found[0][1]

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.transforms.arguments import require_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from tricks.transforms.precision import widened
 
 
 class MomentumState(NamedTuple):
@@ -27,12 +29,21 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
     Returns:
         A transformation with a `MomentumState`.
 
+    Raises:
+        ValueError: for a decay outside [0, 1).
+
     >>> tx = scale_by_momentum(0.5)
     >>> state = tx.init(jnp.zeros(1))
     >>> _, state = tx.update(jnp.ones(1), state)
     >>> tx.update(jnp.ones(1), state)[0].tolist()
     [1.5]
+
+    Source: the lectures on momentum; Nesterov form: Sutskever et al. 2013.
     """
+    require_decay("decay", decay)
+
+    def average(m: jax.Array, u: jax.Array) -> jax.Array:
+        return (decay * widened(m) + widened(u)).astype(m.dtype)
 
     def init_fn(params: optax.Params) -> MomentumState:
         return MomentumState(jax.tree.map(jnp.zeros_like, params))
@@ -41,9 +52,9 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
         updates: optax.Updates, state: MomentumState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, MomentumState]:
         del params
-        m = jax.tree.map(lambda m, u: decay * m + u, state.m, updates)
-        out = jax.tree.map(lambda m, u: decay * m + u, m, updates) if nesterov else m
-        return out, MomentumState(m)
+        m = jax.tree.map(average, state.m, updates)
+        out = jax.tree.map(average, m, updates) if nesterov else m
+        return jax.tree.map(lambda o, u: o.astype(u.dtype), out, updates), MomentumState(m)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -59,12 +70,15 @@ def momentum(
     whole of m by the current rate. The two are equal while the rate is constant.
 
     Args:
-        learning_rate: eta, a number or a schedule.
+        learning_rate: eta, a number or a schedule from the step to a number.
         decay: lambda, 0 <= lambda < 1; 0 is plain gradient descent.
         nesterov: look one step ahead along m.
 
     Returns:
         An optax transformation.
+
+    Raises:
+        ValueError: for a negative rate, or a decay outside [0, 1).
 
     >>> import optax
     >>> tx = momentum(0.1)

@@ -1,0 +1,146 @@
+"""Adam and AdamW: momentum over root mean square, both corrected for their start at zero."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tricks.transforms.arguments import require_decay, require_positive
+from tricks.transforms.decay import add_l2_decay
+from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from tricks.transforms.masks import Mask, weights_only
+from tricks.transforms.precision import widened
+
+
+class AdamState(NamedTuple):
+    """Updates done so far, and the averages of the gradient and of its square."""
+
+    count: jax.Array  # type: ignore[assignment]
+    m: optax.Updates
+    v: optax.Updates
+
+
+def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """Momentum over root mean square, both corrected for starting at zero.
+
+    m^t = b1 m^{t-1} + (1 - b1) g^t, v^t = b2 v^{t-1} + (1 - b2) (g^t)^2,
+    u = (m^t / (1 - b1^t)) / (sqrt(v^t / (1 - b2^t)) + eps), with t = 1 at the first update.
+
+    Args:
+        b1: decay of the gradient average, 0 <= b1 < 1.
+        b2: decay of the squared-gradient average, 0 <= b2 < 1.
+        eps: above 0; added to the root.
+
+    Returns:
+        A transformation with an `AdamState`.
+
+    Raises:
+        ValueError: for a decay outside [0, 1), or an eps that is not above 0.
+
+    >>> tx = scale_by_adam()
+    >>> round(tx.update(jnp.array([-3.0]), tx.init(jnp.zeros(1)))[0].item(), 4)
+    -1.0
+
+    Source: Kingma and Ba, arXiv 1412.6980.
+    """
+    require_decay("b1", b1)
+    require_decay("b2", b2)
+    require_positive("eps", eps)
+
+    def init_fn(params: optax.Params) -> AdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AdamState(jnp.zeros([], jnp.int32), zeros, jax.tree.map(jnp.zeros_like, params))
+
+    def update_fn(
+        updates: optax.Updates, state: AdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AdamState]:
+        del params
+        count = optax.safe_increment(state.count)
+        m = jax.tree.map(lambda m, g: (b1 * widened(m) + (1 - b1) * widened(g)).astype(m.dtype), state.m, updates)
+        v = jax.tree.map(lambda v, g: (b2 * widened(v) + (1 - b2) * widened(g) ** 2).astype(v.dtype), state.v, updates)
+        m_correction, v_correction = _one_minus_power(b1, count), _one_minus_power(b2, count)
+
+        def direction(g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+            m_hat, v_hat = widened(m) / m_correction, widened(v) / v_correction
+            return (m_hat / (jnp.sqrt(v_hat) + eps)).astype(g.dtype)
+
+        return jax.tree.map(direction, updates, m, v), AdamState(count, m, v)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _one_minus_power(decay: float | jax.Array, count: jax.Array) -> jax.Array:
+    # 1 - 0.999^1 in float32 keeps five digits; through the logarithm all of them are kept.
+    logarithm = math.log(decay) if isinstance(decay, float) and decay > 0 else jnp.log(decay)
+    return -jnp.expm1(count.astype(jnp.result_type(float)) * logarithm)
+
+
+def adam(
+    learning_rate: ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """RMSProp with momentum and bias correction.
+
+    theta <- theta - (eta^t / sigma^t) m^t; see `scale_by_adam`.
+
+    Args:
+        learning_rate: eta, a number or a schedule.
+        b1: decay of the gradient average, 0 <= b1 < 1.
+        b2: decay of the squared-gradient average, 0 <= b2 < 1.
+        eps: above 0; added to the root.
+
+    Returns:
+        An optax transformation.
+
+    Raises:
+        ValueError: for a negative rate, a decay outside [0, 1), or an eps that is not above 0.
+
+    >>> tx = adam(0.1)
+    >>> round(tx.update(jnp.array([5.0]), tx.init(jnp.zeros(1)))[0].item(), 4)
+    -0.1
+
+    Source: the lectures; Kingma and Ba, arXiv 1412.6980.
+    """
+    return optax.chain(scale_by_adam(b1, b2, eps), scale_by_learning_rate(learning_rate))
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: Mask = weights_only,
+) -> optax.GradientTransformation:
+    """Adam with decay that does not pass through its averages.
+
+    theta <- theta - eta^t ((m^t / sigma^t) + lambda^t theta); see `scale_by_adam`.
+
+    Args:
+        learning_rate: eta, a number or a schedule.
+        b1: decay of the gradient average, 0 <= b1 < 1.
+        b2: decay of the squared-gradient average, 0 <= b2 < 1.
+        eps: above 0; added to the root.
+        weight_decay: lambda, a number or a schedule.
+        mask: which leaves decay: a pytree of booleans (or a prefix of one), a function from the parameters to one, or
+            None for all.
+
+    Returns:
+        An optax transformation whose `update` needs `params`.
+
+    Raises:
+        ValueError: for a negative rate or strength, a decay outside [0, 1), or an eps that is not above 0; from
+            `init` and `update` for a mask that does not match the parameters; from `update` when `params` is None.
+
+    >>> tx = adamw(0.1, weight_decay=0.5)
+    >>> params = {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, 2.0)}
+    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> round(updates["kernel"].item(), 4), round(updates["bias"].item(), 4)
+    (-0.2, -0.1)
+
+    Source: Loshchilov and Hutter, arXiv 1711.05101.
+    """
+    return optax.chain(
+        scale_by_adam(b1, b2, eps), add_l2_decay(weight_decay, mask), scale_by_learning_rate(learning_rate)
+    )

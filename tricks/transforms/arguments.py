@@ -1,0 +1,110 @@
+"""Checks of arguments, when a transform or a schedule is made. What is traced, as under `vmap`, is taken as it is."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def require_not_negative(name: str, value: Any) -> None:
+    """Refuses a number that is not finite and 0 or more; lets schedules through.
+
+    Args:
+        name: of the argument.
+        value: a number, a traced number, or a function of the step.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_not_negative("learning_rate", -0.1)
+    Traceback (most recent call last):
+    ...
+    ValueError: learning_rate is -0.1; allowed: a finite number, 0 or more, or a schedule
+    """
+    if not callable(value):
+        require(name, value, "a finite number, 0 or more, or a schedule", lambda x: 0 <= x < math.inf)
+
+
+def require_decay(name: str, value: Any) -> None:
+    """Refuses the decay of an average outside [0, 1).
+
+    Args:
+        name: of the argument.
+        value: a number or a traced number.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_decay("b1", 1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: b1 is 1.0; allowed: 0 <= b1 < 1
+    """
+    require(name, value, f"0 <= {name} < 1", lambda x: 0 <= x < 1)
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Refuses a number that is not finite and above 0.
+
+    Args:
+        name: of the argument.
+        value: a number or a traced number.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_positive("eps", 0.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: eps is 0.0; allowed: a finite number above 0
+    """
+    require(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
+
+
+def require(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
+    """Refuses anything but a number of which something holds.
+
+    Args:
+        name: of the argument.
+        value: a number or a traced number.
+        allowed: what is, in words.
+        holds: whether a number is.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require("max_norm", "large", "a number above 0", lambda x: x > 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: max_norm is 'large'; allowed: a number above 0
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    try:
+        fine = not isinstance(value, str) and holds(float(value))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def require_params(params: Any, updates: Any) -> None:
+    """Refuses an update without the parameters that it depends on.
+
+    Args:
+        params: what `update` was given for them.
+        updates: what it was given to transform.
+
+    Raises:
+        ValueError: when there are updates and no parameters.
+
+    >>> require_params(None, 1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: params is None; this transformation needs the parameters: call update(updates, state, params)
+    """
+    if params is None and jax.tree.leaves(updates):
+        raise ValueError(
+            "params is None; this transformation needs the parameters: call update(updates, state, params)"
+        )

@@ -1,0 +1,96 @@
+"""Which leaves a transform touches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Mask = Any | Callable[[optax.Params], Any] | None
+_NOT_WEIGHTS = frozenset({"bias", "scale", "b", "offset", "beta", "gamma", "mean", "var"})
+_WRAPPERS = frozenset({"value", "raw_value"})
+
+
+def weights_only(params: optax.Params) -> Any:
+    """Marks the weights: arrays of two or more dimensions that are not named like a bias or a normalization.
+
+    Args:
+        params: any pytree of arrays.
+
+    Returns:
+        A pytree of the same structure with True at the weights and False elsewhere.
+
+    >>> weights_only({"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "norm": {"scale": jnp.ones(3)}})
+    {'dense': {'bias': False, 'kernel': True}, 'norm': {'scale': False}}
+    """
+
+    def is_weight(path: tuple[Any, ...], leaf: Any) -> bool:
+        names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+        named = [name for name in names if name not in _WRAPPERS]
+        return jnp.ndim(leaf) >= 2 and not (named and named[-1] in _NOT_WEIGHTS)
+
+    return jax.tree_util.tree_map_with_path(is_weight, params)
+
+
+def require_mask(mask: Mask) -> None:
+    """Refuses a mask that can match no parameters, when a transform is made.
+
+    Args:
+        mask: a pytree of booleans, a function from the parameters to one, or None.
+
+    Raises:
+        ValueError: when a leaf is anything but True or False.
+
+    >>> require_mask({"kernel": 1.0})
+    Traceback (most recent call last):
+    ...
+    ValueError: mask holds 1.0 at ['kernel']; allowed: True and False, in the parameters' structure or a prefix of it
+    """
+    if mask is not None and not callable(mask):
+        _require_booleans(mask)
+
+
+def marked(mask: Mask, params: optax.Params) -> Any:
+    """A mask spelled out for parameters.
+
+    Args:
+        mask: a pytree of booleans (or a prefix of one), a function from the parameters to one, or None for all.
+        params: a pytree of arrays.
+
+    Returns:
+        A pytree of booleans of the structure of `params`.
+
+    Raises:
+        ValueError: for a mask of another structure, or with other leaves than True and False.
+
+    >>> marked({"a": True, "b": False}, {"a": {"kernel": 1.0, "bias": 2.0}, "b": 3.0})
+    {'a': {'bias': True, 'kernel': True}, 'b': False}
+    """
+    if mask is None:
+        return jax.tree.map(lambda _: True, params)
+    if callable(mask):
+        mask = mask(params)
+        _require_booleans(mask)
+    try:
+        return jax.tree.map(lambda marks, part: jax.tree.map(lambda _: bool(marks), part), mask, params)
+    except ValueError as error:
+        raise ValueError(
+            f"mask has the structure {jax.tree.structure(mask)}; allowed: that of the parameters, or a prefix of it: "
+            f"{jax.tree.structure(params)}"
+        ) from error
+
+
+def _require_booleans(mask: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
+        if not _is_boolean(leaf):
+            raise ValueError(
+                f"mask holds {leaf!r} at {jax.tree_util.keystr(path) or 'its root'}; allowed: True and False, in the "
+                "parameters' structure or a prefix of it"
+            )
+
+
+def _is_boolean(leaf: Any) -> bool:
+    # NumPy's booleans, as `np.prod(leaf.shape) > 100` gives them, do as well as Python's.
+    concrete = getattr(leaf, "dtype", None) == jnp.bool_ and not isinstance(leaf, jax.core.Tracer)
+    return isinstance(leaf, bool) or (concrete and leaf.ndim == 0)
