@@ -106,6 +106,20 @@ def test_trust_ratio_is_one_where_a_norm_is_zero_and_leaves_biases_to_adam():
     np.testing.assert_allclose(updates["bias"], -0.1, rtol=1e-5)
 
 
+def test_the_core_of_lamb_is_adam_decay_and_trust_ratio_one_after_the_other():
+    parts = optax.chain(
+        transforms.scale_by_adam(eps=1e-6), transforms.add_l2_decay(0.1), transforms.scale_by_trust_ratio()
+    )
+    together = transforms.scale_by_lamb(weight_decay=0.1)
+    a, b = parts.init(PARAMS), together.init(PARAMS)
+    for t in range(5):
+        gradients = jax.tree.map(lambda p, t=t: jnp.sin(p + t), PARAMS)
+        expected, a = parts.update(gradients, a, PARAMS)
+        updates, b = together.update(gradients, b, PARAMS)
+        for x, y in zip(jax.tree.leaves(updates), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("size", "expected"), [(0.1, 0.5), (0.7, 0.7), (9.0, 2.0)])
 def test_phi_clips_the_size_of_the_weights(size, expected):
     tx = transforms.scale_by_trust_ratio(mask=None, min_norm=0.5, max_norm=2.0)
@@ -242,7 +256,7 @@ WRONG = [
     (lambda: T.root_mean_square(0.1, eps=-1e-8), "eps is -1e-08"),
     (lambda: T.adam(0.1, b1=1.0), "b1 is 1.0"),
     (lambda: T.adamw(0.1, b2=1.0), "b2 is 1.0"),
-    (lambda: T.adamw(0.1, weight_decay=-1.0), "strength is -1.0"),
+    (lambda: T.adamw(0.1, weight_decay=-1.0), "weight_decay is -1.0"),
     (lambda: T.lamb(0.1, eps=0.0), "eps is 0.0"),
     (lambda: T.lamb(0.1, min_norm=-1.0), "min_norm is -1.0"),
     (lambda: T.lamb(0.1, max_norm=math.nan), "max_norm is nan"),

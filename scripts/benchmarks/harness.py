@@ -32,6 +32,8 @@ def seconds(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
     measured: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, run in cases.items():
+            # What ran before may still spin on its threads for a while (OpenMP does), at the cost of this one.
+            time.sleep(0.05)
             start = time.perf_counter()
             run()
             measured[name].append(time.perf_counter() - start)

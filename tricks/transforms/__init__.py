@@ -7,7 +7,7 @@ from tricks.transforms.learning_rate import current_learning_rate, scale_by_lear
 from tricks.transforms.masks import weights_only
 from tricks.transforms.momentum import momentum, scale_by_momentum
 from tricks.transforms.precision import in_dtype
-from tricks.transforms.trust_ratio import lamb, scale_by_trust_ratio
+from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 __all__ = [
     "adam",
@@ -22,6 +22,7 @@ __all__ = [
     "rmsprop",
     "root_mean_square",
     "scale_by_adam",
+    "scale_by_lamb",
     "scale_by_learning_rate",
     "scale_by_momentum",
     "scale_by_rmsprop",

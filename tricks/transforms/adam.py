@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_decay, require_positive
+from tricks.transforms.arguments import require_decay, require_not_negative, require_positive
 from tricks.transforms.decay import add_l2_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from tricks.transforms.masks import Mask, weights_only
@@ -57,24 +57,75 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         updates: optax.Updates, state: AdamState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AdamState]:
         del params
-        count = optax.safe_increment(state.count)
-        m = jax.tree.map(lambda m, g: (b1 * widened(m) + (1 - b1) * widened(g)).astype(m.dtype), state.m, updates)
-        v = jax.tree.map(lambda v, g: (b2 * widened(v) + (1 - b2) * widened(g) ** 2).astype(v.dtype), state.v, updates)
-        m_correction, v_correction = _one_minus_power(b1, count), _one_minus_power(b2, count)
-
-        def direction(g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-            m_hat, v_hat = widened(m) / m_correction, widened(v) / v_correction
-            return (m_hat / (jnp.sqrt(v_hat) + eps)).astype(g.dtype)
-
-        return jax.tree.map(direction, updates, m, v), AdamState(count, m, v)
+        state = next_averages(updates, state, b1, b2)
+        m_correction, v_correction = one_minus_power(b1, state.count), one_minus_power(b2, state.count)
+        scaled = jax.tree.map(
+            lambda g, m, v: direction(m, v, m_correction, v_correction, eps).astype(g.dtype), updates, state.m, state.v
+        )
+        return scaled, state
 
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def _one_minus_power(decay: float | jax.Array, count: jax.Array) -> jax.Array:
+def next_averages(
+    gradients: optax.Updates, state: AdamState, b1: float | jax.Array, b2: float | jax.Array
+) -> AdamState:
+    """m^t = b1 m^{t-1} + (1 - b1) g^t, v^t = b2 v^{t-1} + (1 - b2) (g^t)^2, and the count.
+
+    Args:
+        gradients: g^t, a pytree.
+        state: of t - 1.
+        b1: decay of the gradient average.
+        b2: decay of the squared-gradient average.
+
+    Returns:
+        The state of t.
+
+    >>> next_averages(jnp.ones(1), AdamState(jnp.int32(0), jnp.zeros(1), jnp.zeros(1)), 0.5, 0.75).v.tolist()
+    [0.25]
+    """
+    m = jax.tree.map(lambda m, g: (b1 * widened(m) + (1 - b1) * widened(g)).astype(m.dtype), state.m, gradients)
+    v = jax.tree.map(lambda v, g: (b2 * widened(v) + (1 - b2) * widened(g) ** 2).astype(v.dtype), state.v, gradients)
+    return AdamState(optax.safe_increment(state.count), m, v)
+
+
+def one_minus_power(decay: float | jax.Array, count: jax.Array) -> jax.Array:
+    """1 - decay^count, what an average that starts at zero has seen of its input after so many steps.
+
+    Args:
+        decay: of the average.
+        count: steps done, 1 or more.
+
+    Returns:
+        A scalar array.
+
+    >>> round(float(one_minus_power(0.5, jnp.int32(2))), 4)
+    0.75
+    """
     # 1 - 0.999^1 in float32 keeps five digits; through the logarithm all of them are kept.
     logarithm = math.log(decay) if isinstance(decay, float) and decay > 0 else jnp.log(decay)
     return -jnp.expm1(count.astype(jnp.result_type(float)) * logarithm)
+
+
+def direction(
+    m: jax.Array, v: jax.Array, m_correction: jax.Array, v_correction: jax.Array, eps: float | jax.Array
+) -> jax.Array:
+    """(m / m_correction) / (sqrt(v / v_correction) + eps), in float32 at least.
+
+    Args:
+        m: the gradient average.
+        v: the squared-gradient average.
+        m_correction: what m has seen of its input.
+        v_correction: what v has seen of its input.
+        eps: added to the root.
+
+    Returns:
+        An array of the shape of m.
+
+    >>> direction(jnp.ones(1), jnp.ones(1), 0.5, 0.25, 0.0).tolist()
+    [1.0]
+    """
+    return widened(m) / m_correction / (jnp.sqrt(widened(v) / v_correction) + eps)
 
 
 def adam(
@@ -141,6 +192,7 @@ def adamw(
 
     Source: Loshchilov and Hutter, arXiv 1711.05101.
     """
+    require_not_negative("weight_decay", weight_decay)
     return optax.chain(
         scale_by_adam(b1, b2, eps), add_l2_decay(weight_decay, mask), scale_by_learning_rate(learning_rate)
     )

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.adam import scale_by_adam
+from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
 from tricks.transforms.arguments import require, require_not_negative, require_params
-from tricks.transforms.decay import add_l2_decay
-from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
+from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
 from tricks.transforms.masks import Mask, marked, require_mask, weights_only
 from tricks.transforms.precision import widened
 
@@ -42,10 +41,7 @@ def scale_by_trust_ratio(
 
     Source: You et al., arXiv 1904.00962.
     """
-    require_not_negative("min_norm", min_norm)
-    require("max_norm", max_norm, "a number, min_norm or more; math.inf for no bound", lambda x: x >= 0)
-    if not any(isinstance(norm, jax.core.Tracer) for norm in (min_norm, max_norm)) and min_norm > max_norm:
-        raise ValueError(f"min_norm is {min_norm}, with max_norm {max_norm}; allowed: min_norm <= max_norm")
+    _require_bounds(min_norm, max_norm)
     require_mask(mask)
 
     def init_fn(params: optax.Params) -> optax.EmptyState:
@@ -56,23 +52,20 @@ def scale_by_trust_ratio(
         updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.EmptyState]:
         require_params(params, updates)
-        earlier_norm = jnp.zeros([])
 
         def scale(u: jax.Array, w: jax.Array, chosen: bool) -> jax.Array:
-            nonlocal earlier_norm
-            if not chosen:
-                return u
-            # One leaf after the other: a norm is never negative, but the compiler does not know that, so u waits for
-            # the leaf before, and the memory of that one's u is used again. The barrier has u written out once;
-            # without it XLA's CPU backend fuses the norm with u and writes out every scalar in u as an array instead.
-            u = jax.lax.optimization_barrier(jnp.where(earlier_norm < 0, 0, u))
-            norm, size = _norm(u), jnp.clip(_norm(w), min_norm, max_norm)
-            earlier_norm = norm
-            return (jnp.where((norm == 0) | (size == 0), 1, size / norm) * widened(u)).astype(u.dtype)
+            return (_ratio(_norm(u), w, min_norm, max_norm) * widened(u)).astype(u.dtype) if chosen else u
 
         return jax.tree.map(scale, updates, params, marked(mask, params)), state
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _require_bounds(min_norm: float, max_norm: float) -> None:
+    require_not_negative("min_norm", min_norm)
+    require("max_norm", max_norm, "a number, min_norm or more; math.inf for no bound", lambda x: x >= 0)
+    if not any(isinstance(norm, jax.core.Tracer) for norm in (min_norm, max_norm)) and min_norm > max_norm:
+        raise ValueError(f"min_norm is {min_norm}, with max_norm {max_norm}; allowed: min_norm <= max_norm")
 
 
 def _norm(x: jax.Array) -> jax.Array:
@@ -81,6 +74,91 @@ def _norm(x: jax.Array) -> jax.Array:
     if x.ndim > 1:
         square = jax.lax.optimization_barrier(jnp.sum(square, axis=-1))
     return jnp.sqrt(jnp.sum(square))
+
+
+def _ratio(norm: jax.Array, w: jax.Array, min_norm: float, max_norm: float) -> jax.Array:
+    size = jnp.clip(_norm(w), min_norm, max_norm)
+    return jnp.where((norm == 0) | (size == 0), 1, size / norm)
+
+
+def scale_by_lamb(
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-6,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: Mask = weights_only,
+    *,
+    trust_mask: Mask = weights_only,
+    min_norm: float = 0.0,
+    max_norm: float = math.inf,
+) -> optax.GradientTransformation:
+    """`scale_by_adam`, `add_l2_decay` and `scale_by_trust_ratio` in one, with a fraction of their memory traffic.
+
+    u = m^t / sigma^t + lambda^t w, then u <- (phi(|w|) / |u|) u.
+
+    Args:
+        b1: decay of the gradient average, 0 <= b1 < 1.
+        b2: decay of the squared-gradient average, 0 <= b2 < 1.
+        eps: above 0; added to the root.
+        weight_decay: lambda, a number or a schedule.
+        mask: which leaves decay: a pytree of booleans (or a prefix of one), a function from the parameters to one, or
+            None for all.
+        trust_mask: which leaves are scaled, given in the same ways.
+        min_norm: lower bound of phi, 0 or more.
+        max_norm: upper bound of phi.
+
+    Returns:
+        A transformation with an `AdamState` whose `update` needs `params`.
+
+    Raises:
+        ValueError: as `lamb`.
+
+    >>> tx = scale_by_lamb(trust_mask=None)
+    >>> params = jnp.array([3.0, 4.0])
+    >>> round(float(jnp.linalg.norm(tx.update(params, tx.init(params), params)[0])), 4)
+    5.0
+
+    Source: You et al., arXiv 1904.00962.
+    """
+    adam = scale_by_adam(b1, b2, eps)
+    require_not_negative("weight_decay", weight_decay)
+    _require_bounds(min_norm, max_norm)
+    require_mask(mask)
+    require_mask(trust_mask)
+
+    def init_fn(params: optax.Params) -> AdamState:
+        marked(mask, params)
+        marked(trust_mask, params)
+        return adam.init(params)
+
+    def update_fn(
+        updates: optax.Updates, state: AdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AdamState]:
+        require_params(params, updates)
+        strength = value_at(weight_decay, state.count)
+        state = next_averages(updates, state, b1, b2)
+        m_correction, v_correction = one_minus_power(b1, state.count), one_minus_power(b2, state.count)
+        earlier_norm = jnp.zeros([])
+
+        def scale(g: jax.Array, m: jax.Array, v: jax.Array, w: jax.Array, decays: bool, scaled: bool) -> jax.Array:
+            nonlocal earlier_norm
+            # One leaf after the other: a norm is never negative, but the compiler does not know that, so u waits for
+            # the norm of the leaf before, and the memory of that one's u serves for this one's. All at once they are
+            # a fresh copy of the parameters at every step, whose page faults cost more than the arithmetic.
+            waited = jnp.where(earlier_norm < 0, 1, m_correction)
+            u = direction(m, v, waited, v_correction, eps) + (strength * widened(w) if decays else 0)
+            if scaled:
+                # The barrier has u written out once; without it XLA's CPU backend fuses the norm with u, and writes
+                # out every scalar in u as an array instead.
+                u = jax.lax.optimization_barrier(u)
+                norm = earlier_norm = _norm(u)
+                u = _ratio(norm, w, min_norm, max_norm) * u
+            return u.astype(g.dtype)
+
+        masks = marked(mask, params), marked(trust_mask, params)
+        return jax.tree.map(scale, updates, state.m, state.v, params, *masks), state
+
+    return optax.GradientTransformation(init_fn, update_fn)
 
 
 def lamb(
@@ -127,9 +205,5 @@ def lamb(
 
     Source: the lectures on batch size; You et al., arXiv 1904.00962.
     """
-    return optax.chain(
-        scale_by_adam(b1, b2, eps),
-        add_l2_decay(weight_decay, mask),
-        scale_by_trust_ratio(trust_mask, min_norm, max_norm),
-        scale_by_learning_rate(learning_rate),
-    )
+    core = scale_by_lamb(b1, b2, eps, weight_decay, mask, trust_mask=trust_mask, min_norm=min_norm, max_norm=max_norm)
+    return optax.chain(core, scale_by_learning_rate(learning_rate))
