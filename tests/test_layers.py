@@ -12,6 +12,7 @@ from conftest import ROOT
 _RANKS = {
     "tricks": 0,
     "tricks.errors": 0,
+    "tricks.arguments": 0,
     "tricks.config": 1,
     "tricks.data": 2,
     "tricks.models": 3,
@@ -27,6 +28,7 @@ _RANKS = {
 }
 _OUTSIDE = {
     "tricks.errors": set(),
+    "tricks.arguments": {"jax"},
     "tricks.config": set(),
     "tricks.schedules": {"jax", "optax"},
     "tricks.early_stopping": {"jax"},

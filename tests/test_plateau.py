@@ -44,6 +44,11 @@ def test_a_value_that_is_not_finite_is_never_a_plateau(bad):
     assert np.flatnonzero(_verdicts(values, window=1)[1]).tolist() == [1, 4, 5]
 
 
+def test_nothing_left_to_gain_is_a_plateau():
+    assert _verdicts(np.zeros(8), window=2)[1].tolist() == [False] * 3 + [True, False] * 2 + [True]
+    assert _verdicts(np.ones(4), window=1, min_improvement=0.0)[1].tolist() == [False, True, True, True]
+
+
 def test_negative_losses_count_their_size():
     assert not _verdicts([-1.0, -1.1, -1.3], window=1)[1].any()
     assert _verdicts([-1.0, -1.001], window=1)[1][1]

@@ -61,10 +61,16 @@ def test_first_update_is_not_wasted():
     [
         ((1.0, 0, 10, 0.0, "steps"), "shape"),
         ((1.0, -1, 10), "warmup_steps"),
-        ((1.0, 10, 10), "total_steps"),
+        ((1.0, 11, 10), "total_steps"),
         ((1.0, 0, 10, 0.0, "exponential"), "end_value"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         warmup_decay(*arguments)
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_without_steps_to_decay_in_the_peak_stays(shape):
+    schedule = warmup_decay(1.0, 10, 10, 0.5, shape)
+    assert [round(float(schedule(t)), 4) for t in (9, 10, 11, 100)] == [0.9091, 1, 1, 1]

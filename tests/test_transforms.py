@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from tricks import transforms
+from tricks import early_stopping, plateau, transforms
 from tricks.schedules import SHAPES, warmup_decay
 from tricks.training import optimizer
 
@@ -209,6 +209,21 @@ def test_weights_only_knows_equinox():
     convolution = equinox.nn.Conv2d(1, 2, 3, key=jax.random.key(0))
     marks = transforms.weights_only(equinox.filter(convolution, equinox.is_inexact_array))
     assert (marks.weight, marks.bias) == (True, False)
+    # A module can be called, and is a mask all the same.
+    params = equinox.filter(model, equinox.is_inexact_array)
+    mask = jax.tree.map(lambda p: p.ndim > 1, params)
+    tx = transforms.add_l2_decay(1.0, mask=mask)
+    updates, _ = tx.update(params, tx.init(params), params)
+    np.testing.assert_array_equal(updates.layers[0].weight, 2 * params.layers[0].weight)
+    np.testing.assert_array_equal(updates.layers[0].bias, params.layers[0].bias)
+
+
+@pytest.mark.parametrize("name", ["bias", "Bias", "in_proj_bias", "bias_ih", "gamma", "scale"])
+def test_stacked_biases_and_scales_are_no_weights(name):
+    assert transforms.weights_only({name: jnp.ones((3, 4)), "kernel": jnp.ones((3, 4))}) == {
+        name: False,
+        "kernel": True,
+    }
 
 
 @pytest.mark.parametrize("make", [transforms.add_l1_decay, transforms.add_l2_decay])
@@ -271,8 +286,28 @@ WRONG = [
     (lambda: warmup_decay(0.1, 1, 5, shape="cosin"), "shape is 'cosin'; allowed: " + ", ".join(SHAPES)),
     (lambda: warmup_decay(-0.1, 1, 5), "peak_value is -0.1; allowed: a finite number, 0 or more"),
     (lambda: warmup_decay(0.1, 1, 5, end_value=-0.1), "end_value is -0.1"),
+    (lambda: warmup_decay(0.1, 1, 5, end_value=0.2), "end_value is 0.2, with peak_value 0.1"),
+    (lambda: warmup_decay(0.1, 1.5, 5), "warmup_steps is 1.5; allowed: an integer, 0 or more"),
+    (lambda: warmup_decay(0.1, 1, math.nan), "total_steps is nan"),
+    (lambda: warmup_decay(0.1, "1", 5), "warmup_steps is '1'"),
+    (lambda: warmup_decay(0.1, -1, 5), "warmup_steps is -1"),
+    (lambda: warmup_decay(lambda t: 0.1, 1, 5), "peak_value is <function"),
+    (lambda: warmup_decay(0.1, 1, 5, shape=np.array(["a"])), "shape is array(['a']"),
+    (lambda: T.momentum(True), "learning_rate is True"),
+    (lambda: T.momentum(0.1, nesterov="no"), "nesterov is 'no'; allowed: True or False"),
+    (lambda: T.lamb(0.1, min_norm=lambda t: 1.0), "min_norm is <function"),
+    (lambda: T.lamb(0.1, max_norm=0.0), "max_norm is 0.0; allowed: a number above 0"),
+    (lambda: T.in_dtype(optax.sgd(0.1), "float33"), "dtype is 'float33'"),
+    (lambda: T.in_dtype(optax.sgd(0.1), None), "dtype is None"),
+    (lambda: T.in_dtype(optax.sgd(0.1), jnp.float64), "float64 only with jax_enable_x64"),
+    (lambda: T.in_dtype(None), "inner is None; allowed: an optax transformation"),
+    (lambda: T.add_l2_decay(0.1, mask=False), "mask is False, for no parameters at all; allowed"),
+    (lambda: early_stopping.should_stop(early_stopping.init(), -1), "patience is -1; allowed: an integer, 0 or more"),
+    (lambda: early_stopping.update(early_stopping.init(), 1.0, 0, -1.0), "min_delta is -1.0"),
+    (lambda: plateau.update(plateau.init(), 1.0, window=0), "window is 0; allowed: an integer, 1 or more"),
+    (lambda: plateau.update(plateau.init(), 1.0, window=5, min_improvement=-0.1), "min_improvement is -0.1"),
     (lambda: warmup_decay(0.1, 1, 5, end_value=0.0, shape="exponential"), "end_value is 0.0"),
-    (lambda: warmup_decay(0.0, 1, 5, end_value=0.1, shape="exponential"), "peak_value is 0.0"),
+    (lambda: warmup_decay(0.0, 1, 5, end_value=0.0, shape="exponential"), "peak_value is 0.0"),
 ]
 
 
@@ -308,6 +343,119 @@ def test_current_learning_rate_reads_through_the_wrappers_of_optax():
         assert float(transforms.current_learning_rate(state)) == 0.25
     state = optax.inject_hyperparams(optax.adam)(0.25).init(PARAMS)
     assert float(transforms.current_learning_rate(state)) == 0.25
+
+
+def test_current_learning_rate_reads_injected_schedules():
+    schedule = warmup_decay(0.1, 2, 10)
+    for make in (optax.adam, transforms.adam):
+        tx = optax.chain(optax.clip(1.0), optax.inject_hyperparams(make)(schedule))
+        state = tx.init(PARAMS)
+        for t in range(3):
+            _, state = tx.update(PARAMS, state, PARAMS)
+            assert float(transforms.current_learning_rate(state)) == pytest.approx(float(schedule(t)))
+
+
+def test_default_masks_survive_injection():
+    # optax takes every function among the arguments for a schedule.
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    for make, options in (
+        (transforms.adamw, {"learning_rate": 0.1, "weight_decay": 0.5}),
+        (transforms.add_l2_decay, {"strength": 0.5}),
+        (transforms.soft_threshold, {"strength": 0.5, "learning_rate": 0.1}),
+    ):
+        injected, plain = optax.inject_hyperparams(make)(**options), make(**options)
+        updates, _ = injected.update(zeros, injected.init(PARAMS), PARAMS)
+        expected, _ = plain.update(zeros, plain.init(PARAMS), PARAMS)
+        assert updates["linear"]["kernel"].any()
+        np.testing.assert_allclose(updates["linear"]["kernel"], expected["linear"]["kernel"], rtol=1e-6)
+    with pytest.raises(ValueError, match="static_args"):
+        optax.inject_hyperparams(transforms.add_l2_decay)(0.5, mask=transforms.weights_only).init(PARAMS)
+
+
+def test_frozen_parameters_have_no_gradient_and_keep_their_state():
+    params = {"a": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
+    gradients = {"a": jnp.ones((2, 2)), "b": None}
+    for name in OPTIMIZERS:
+        tx = optimizer.make(name, 0.1, l1=1e-3, l2=1e-3)
+        state = tx.init(params)
+        updates, new_state = tx.update(gradients, state, params)
+        assert updates["b"] is None
+        assert jax.tree.structure(new_state) == jax.tree.structure(state)
+        alone, _ = tx.update({"a": gradients["a"]}, tx.init({"a": params["a"]}), {"a": params["a"]})
+        np.testing.assert_array_equal(updates["a"], alone["a"])
+
+
+def test_numbers_are_leaves_too():
+    for name in OPTIMIZERS:
+        tx = optimizer.make(name, 0.1, l1=1e-3, l2=1e-3)
+        updates, _ = tx.update(1.0, tx.init(2.0), 2.0)
+        expected, _ = tx.update(jnp.float32(1), tx.init(jnp.float32(2)), jnp.float32(2))
+        assert float(updates) == float(expected)
+
+
+def test_weakly_typed_parameters_do_not_compile_twice():
+    for name in OPTIMIZERS:
+        tx = optimizer.make(name, 0.1)
+        update, params = jax.jit(tx.update), jnp.full((2, 2), 2.0)
+        _, state = update(params, tx.init(params), params)
+        update(params, state, params)
+        assert update._cache_size() == 1, name
+
+
+def test_the_trust_ratio_has_a_derivative_where_a_norm_is_zero():
+    params = {"k": jnp.zeros((2, 2)), "l": jnp.ones((2, 2))}
+
+    def after_two(rate):
+        weights = params
+        tx = transforms.lamb(rate, trust_mask=None)
+        state = tx.init(weights)
+        for _ in range(2):
+            updates, state = tx.update({"k": jnp.zeros((2, 2)), "l": 1.5 * params["l"]}, state, weights)
+            weights = optax.apply_updates(weights, updates)
+        return sum(jnp.sum(w) for w in weights.values())
+
+    # The ones shrink by the rate each time: 4 (1 - rate)^2.
+    np.testing.assert_allclose(jax.grad(after_two)(0.1), -8 * 0.9, rtol=1e-5)
+
+
+def test_adam_has_a_derivative_by_its_decays_also_at_zero():
+    def moved(b1):
+        tx = transforms.adam(0.1, b1=b1)
+        state, theta = tx.init(jnp.zeros(1)), jnp.zeros(1)
+        for g in (1.0, 3.0, -0.5):
+            updates, state = tx.update(jnp.array([g]), state)
+            theta = theta + updates
+        return theta[0]
+
+    with jax.enable_x64(True):
+        for b1 in (0.0, 0.4999, 0.5001, 0.9):
+            slope = (moved(b1 + 1e-6) - moved(jnp.maximum(b1 - 1e-6, 0))) / (1e-6 + min(b1, 1e-6))
+            np.testing.assert_allclose(jax.grad(moved)(b1), slope, rtol=1e-4)
+
+
+def test_float32_parameters_are_not_computed_in_float64():
+    with jax.enable_x64(True):
+        params = {"kernel": jnp.ones((2, 3), jnp.float32)}
+        for name in OPTIMIZERS:
+            tx = optimizer.make(name, warmup_decay(0.1, 2, 9), l1=1e-3, l2=1e-3)
+            wide = [
+                variable.aval
+                for equation in jax.make_jaxpr(tx.update)(params, tx.init(params), params).eqns
+                for variable in equation.outvars
+                if variable.aval.shape and variable.aval.dtype == jnp.float64
+            ]
+            assert not wide, name
+
+
+def test_complex_parameters_are_refused():
+    tx = transforms.adam(0.1)
+    with pytest.raises(ValueError, match="complex64; allowed: real numbers"):
+        tx.update(jnp.ones(2, jnp.complex64), tx.init(jnp.ones(2, jnp.complex64)))
+
+
+def test_a_schedule_of_a_vector_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(3,\); allowed: a scalar"):
+        transforms.adam(lambda t: jnp.ones(3)).init(PARAMS)
 
 
 def test_a_state_without_one_learning_rate_says_so():

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tricks.arguments import require_integer, require_not_negative
+
 
 class EarlyStoppingState(NamedTuple):
     """The best value so far, the step it was seen at (-1: none yet), and the checks in a row without improvement."""
@@ -37,7 +39,10 @@ def update(
         min_delta: an improvement must be larger than this.
 
     Returns:
-        The new state, and whether this value is the new best.
+        The new state, scalars of float32 and int32, and whether this value is the new best.
+
+    Raises:
+        ValueError: for a negative min_delta.
 
     >>> state, improved = update(init(), jnp.float32(jnp.nan), 1)
     >>> bool(improved), int(state.checks_since_best)
@@ -45,7 +50,10 @@ def update(
     >>> state, improved = update(state, jnp.float32(0.5), 2)
     >>> bool(improved), int(state.best_step)
     (True, 2)
+
+    Source: the lectures on regularization.
     """
+    require_not_negative("min_delta", min_delta)
     value = jnp.asarray(value, jnp.float32)
     improved = jnp.isfinite(value) & (value < state.best_value - min_delta)
     return EarlyStoppingState(
@@ -65,7 +73,11 @@ def should_stop(state: EarlyStoppingState, patience: int) -> jax.Array:
     Returns:
         A boolean scalar.
 
+    Raises:
+        ValueError: for a negative patience.
+
     >>> bool(should_stop(EarlyStoppingState(jnp.float32(1), jnp.int32(0), jnp.int32(2)), patience=2))
     True
     """
+    require_integer("patience", patience, least=0)
     return (patience > 0) & (state.checks_since_best >= patience)

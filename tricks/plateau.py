@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tricks.arguments import require_integer, require_not_negative
+
 
 class PlateauState(NamedTuple):
     """The sum of the values in the window so far, their number, the mean of the window before, and how many windows
@@ -31,17 +33,20 @@ def update(
     """Takes one more value, the lower the better, into account.
 
     Values are averaged over windows that follow one another, which noisy losses of mini-batches need. A window is on
-    a plateau when mean > previous mean - min_improvement |previous mean|. The first window never is, and neither is
+    a plateau when mean >= previous mean - min_improvement |previous mean|. The first window never is, and neither is
     one with a value that is not finite, nor the one after it.
 
     Args:
         state: the state so far.
         value: a scalar.
         window: values in a window, 1 or more.
-        min_improvement: the share of the previous mean by which the mean must fall.
+        min_improvement: the share of the previous mean by which the mean must fall, and more.
 
     Returns:
-        The new state, and whether a window on a plateau ends with this value.
+        The new state, scalars of float32 and int32, and whether a window on a plateau ends with this value.
+
+    Raises:
+        ValueError: for a window below 1, or a negative improvement.
 
     >>> state = init()
     >>> for value in (4.0, 3.0, 2.0, 2.0, 2.0):
@@ -51,12 +56,14 @@ def update(
 
     Source: the lectures on a training that is stuck.
     """
+    require_integer("window", window, least=1)
+    require_not_negative("min_improvement", min_improvement)
     total = state.total + jnp.asarray(value, jnp.float32)
     values = state.values + 1
     ends = values >= window
     mean = total / values
     required = state.previous_mean - min_improvement * jnp.abs(state.previous_mean)
-    stuck = jnp.isfinite(mean) & jnp.isfinite(state.previous_mean) & (mean > required)
+    stuck = jnp.isfinite(mean) & jnp.isfinite(state.previous_mean) & (mean >= required)
     windows = jnp.where(stuck, state.windows + 1, 0)
     return PlateauState(
         jnp.where(ends, 0, total),

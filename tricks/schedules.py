@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from tricks.transforms.arguments import require, require_not_negative
+from tricks.arguments import require, require_integer, require_not_negative
 
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 
@@ -39,7 +39,7 @@ def warmup_decay(
     Args:
         peak_value: the highest rate, at step `warmup_steps`.
         warmup_steps: steps below the peak before it is reached; 0 for none.
-        total_steps: step at which the decay ends.
+        total_steps: step at which the decay ends; with as many as `warmup_steps` there is none.
         end_value: rate at `total_steps`; for the two inverse shapes the lowest rate; without meaning for `constant`.
         shape: one of `SHAPES`.
 
@@ -47,8 +47,8 @@ def warmup_decay(
         A function from the step (an integer, an array, or traced) to the rate (a float array).
 
     Raises:
-        ValueError: for an unknown shape, a negative value or number of steps, a decay shorter than the warm-up, or an
-            exponential decay from or to 0.
+        ValueError: for an unknown shape, a negative value or number of steps, fewer steps in all than of warm-up, an
+            end above the peak, or an exponential decay from or to 0.
 
     >>> schedule = warmup_decay(0.1, warmup_steps=1, total_steps=5, shape="linear")
     >>> [round(float(schedule(t)), 3) for t in range(6)]
@@ -57,34 +57,39 @@ def warmup_decay(
     Source: the lectures' warm-up and decay; cosine: Loshchilov and Hutter, arXiv 1608.03983; warm-up: Goyal et al.,
     arXiv 1706.02677.
     """
-    if shape not in SHAPES:
+    if not isinstance(shape, str) or shape not in SHAPES:
         raise ValueError(f"shape is {shape!r}; allowed: {', '.join(SHAPES)}")
-    if warmup_steps < 0:
-        raise ValueError(f"warmup_steps is {warmup_steps}; allowed: 0 or more")
-    if total_steps <= warmup_steps:
-        raise ValueError(
-            f"total_steps is {total_steps}, with warmup_steps {warmup_steps}; allowed: total_steps > warmup_steps"
-        )
+    require_integer("warmup_steps", warmup_steps, least=0)
+    require_integer("total_steps", total_steps, least=0)
     require_not_negative("peak_value", peak_value)
     require_not_negative("end_value", end_value)
+    known = [v for v in (warmup_steps, total_steps, peak_value, end_value) if not isinstance(v, jax.core.Tracer)]
+    if len(known) == 4 and total_steps < warmup_steps:
+        raise ValueError(
+            f"total_steps is {total_steps}, with warmup_steps {warmup_steps}; allowed: total_steps >= warmup_steps"
+        )
+    if len(known) == 4 and shape != "constant" and end_value > peak_value:
+        raise ValueError(f"end_value is {end_value}, with peak_value {peak_value}; allowed: end_value <= peak_value")
     if shape == "exponential":
         require("peak_value", peak_value, "above 0 for an exponential decay", lambda x: x > 0)
         require("end_value", end_value, "above 0 for an exponential decay, such as peak_value / 100", lambda x: x > 0)
 
+    decay_steps = total_steps - warmup_steps
+
     def schedule(step: Numeric) -> jax.Array:
         t = jnp.asarray(step, dtype=jnp.result_type(float))
-        since_peak = jnp.clip(t - warmup_steps, 0, total_steps - warmup_steps)
-        decayed = _decay(shape, peak_value, end_value, since_peak, warmup_steps, total_steps)
+        since_peak = jnp.clip(t - warmup_steps, 0, decay_steps)
+        decayed = _decay(shape, peak_value, end_value, since_peak, warmup_steps, decay_steps)
         return jnp.where(t < warmup_steps, peak_value * (t + 1) / (warmup_steps + 1), decayed)
 
     return schedule
 
 
 def _decay(
-    shape: str, peak: Numeric, end: Numeric, since_peak: jax.Array, warmup_steps: int, total_steps: int
+    shape: str, peak: Numeric, end: Numeric, since_peak: jax.Array, warmup_steps: int, decay_steps: int
 ) -> Numeric:
-    progress = since_peak / (total_steps - warmup_steps)
-    slowdown = 1 + since_peak / max(warmup_steps, 1)
+    progress = since_peak / jnp.maximum(decay_steps, 1)
+    slowdown = 1 + since_peak / jnp.maximum(warmup_steps, 1)
     if shape == "cosine":
         return end + (peak - end) * (1 + jnp.cos(jnp.pi * progress)) / 2
     if shape == "linear":

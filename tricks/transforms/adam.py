@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_decay, require_not_negative, require_positive
+from tricks.arguments import require_decay, require_positive, require_rate
 from tricks.transforms.decay import add_l2_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
-from tricks.transforms.masks import Mask, weights_only
-from tricks.transforms.precision import widened
+from tricks.transforms.leaves import map_state, map_updates, rounded, times, widened, zeros
+from tricks.transforms.masks import WEIGHTS_ONLY, Mask
 
 
 class AdamState(NamedTuple):
@@ -50,8 +50,7 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
     require_positive("eps", eps)
 
     def init_fn(params: optax.Params) -> AdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AdamState(jnp.zeros([], jnp.int32), zeros, jax.tree.map(jnp.zeros_like, params))
+        return AdamState(jnp.zeros([], jnp.int32), zeros(params), zeros(params))
 
     def update_fn(
         updates: optax.Updates, state: AdamState, params: optax.Params | None = None
@@ -59,8 +58,8 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         del params
         state = next_averages(updates, state, b1, b2)
         m_correction, v_correction = one_minus_power(b1, state.count), one_minus_power(b2, state.count)
-        scaled = jax.tree.map(
-            lambda g, m, v: direction(m, v, m_correction, v_correction, eps).astype(g.dtype), updates, state.m, state.v
+        scaled = map_updates(
+            lambda g, m, v: rounded(direction(m, v, m_correction, v_correction, eps), g), updates, state.m, state.v
         )
         return scaled, state
 
@@ -84,8 +83,14 @@ def next_averages(
     >>> next_averages(jnp.ones(1), AdamState(jnp.int32(0), jnp.zeros(1), jnp.zeros(1)), 0.5, 0.75).v.tolist()
     [0.25]
     """
-    m = jax.tree.map(lambda m, g: (b1 * widened(m) + (1 - b1) * widened(g)).astype(m.dtype), state.m, gradients)
-    v = jax.tree.map(lambda v, g: (b2 * widened(v) + (1 - b2) * widened(g) ** 2).astype(v.dtype), state.v, gradients)
+
+    def first(g: jax.Array, m: jax.Array) -> jax.Array:
+        return rounded(times(b1, widened(m)) + times(1 - b1, widened(g)), m)
+
+    def second(g: jax.Array, v: jax.Array) -> jax.Array:
+        return rounded(times(b2, widened(v)) + times(1 - b2, widened(g) ** 2), v)
+
+    m, v = map_state(first, gradients, state.m), map_state(second, gradients, state.v)
     return AdamState(optax.safe_increment(state.count), m, v)
 
 
@@ -102,9 +107,12 @@ def one_minus_power(decay: float | jax.Array, count: jax.Array) -> jax.Array:
     >>> round(float(one_minus_power(0.5, jnp.int32(2))), 4)
     0.75
     """
-    # 1 - 0.999^1 in float32 keeps five digits; through the logarithm all of them are kept.
-    logarithm = math.log(decay) if isinstance(decay, float) and decay > 0 else jnp.log(decay)
-    return -jnp.expm1(count.astype(jnp.result_type(float)) * logarithm)
+    # 1 - 0.999^1 in float32 keeps five digits; through the logarithm all of them are kept. A small decay needs no such
+    # care, and the logarithm of 0 none of its own.
+    steps = count.astype(jnp.result_type(float))
+    if isinstance(decay, float | int):
+        return -jnp.expm1(steps * math.log(decay)) if decay > 0 else jnp.ones_like(steps)
+    return jnp.where(decay < 0.5, 1 - decay**steps, -jnp.expm1(steps * jnp.log(jnp.maximum(decay, 0.5))))
 
 
 def direction(
@@ -122,10 +130,12 @@ def direction(
     Returns:
         An array of the shape of m.
 
-    >>> direction(jnp.ones(1), jnp.ones(1), 0.5, 0.25, 0.0).tolist()
+    >>> direction(jnp.ones(1), jnp.ones(1), jnp.float32(0.5), jnp.float32(0.25), 0.0).tolist()
     [1.0]
     """
-    return widened(m) / m_correction / (jnp.sqrt(widened(v) / v_correction) + eps)
+    m, v = widened(m), widened(v)
+    m_hat, v_hat = m / m_correction.astype(m.dtype), v / v_correction.astype(v.dtype)
+    return m_hat / (jnp.sqrt(v_hat) + jnp.asarray(eps, v.dtype))
 
 
 def adam(
@@ -162,7 +172,7 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: Mask = weights_only,
+    mask: Mask = WEIGHTS_ONLY,
 ) -> optax.GradientTransformation:
     """Adam with decay that does not pass through its averages.
 
@@ -192,7 +202,7 @@ def adamw(
 
     Source: Loshchilov and Hutter, arXiv 1711.05101.
     """
-    require_not_negative("weight_decay", weight_decay)
+    require_rate("weight_decay", weight_decay)
     return optax.chain(
         scale_by_adam(b1, b2, eps), add_l2_decay(weight_decay, mask), scale_by_learning_rate(learning_rate)
     )

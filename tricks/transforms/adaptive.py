@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_decay, require_positive
+from tricks.arguments import require_decay, require_positive
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
-from tricks.transforms.precision import widened
+from tricks.transforms.leaves import map_state, map_updates, rounded, times, widened, zeros
 
 
 class SquaredGradientState(NamedTuple):
@@ -40,7 +40,7 @@ def scale_by_root_mean_square(eps: float = 1e-8) -> optax.GradientTransformation
 
     Source: the lectures; Duchi et al. 2011, whose sigma is a sum and not a mean.
     """
-    return _divide_by_sigma(lambda mean, square, count: mean + (square - mean) / (count + 1), eps)
+    return _divide_by_sigma(lambda mean, square, count: mean + (square - mean) / (count.astype(mean.dtype) + 1), eps)
 
 
 def scale_by_rmsprop(decay: float = 0.9, eps: float = 1e-8) -> optax.GradientTransformation:
@@ -68,7 +68,7 @@ def scale_by_rmsprop(decay: float = 0.9, eps: float = 1e-8) -> optax.GradientTra
     require_decay("decay", decay)
 
     def average(mean: jax.Array, square: jax.Array, count: jax.Array) -> jax.Array:
-        return jnp.where(count == 0, square, decay * mean + (1 - decay) * square)
+        return jnp.where(count == 0, square, times(decay, mean) + times(1 - decay, square))
 
     return _divide_by_sigma(average, eps)
 
@@ -79,20 +79,23 @@ def _divide_by_sigma(
     require_positive("eps", eps)
 
     def init_fn(params: optax.Params) -> SquaredGradientState:
-        return SquaredGradientState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params))
+        return SquaredGradientState(jnp.zeros([], jnp.int32), zeros(params))
 
     def update_fn(
         updates: optax.Updates, state: SquaredGradientState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, SquaredGradientState]:
         del params
-        sigma_squared = jax.tree.map(
-            lambda mean, g: average(widened(mean), widened(g) ** 2, state.count).astype(mean.dtype),
-            state.sigma_squared,
+        sigma_squared = map_state(
+            lambda g, mean: rounded(average(widened(mean), widened(g) ** 2, state.count), mean),
             updates,
+            state.sigma_squared,
         )
-        scaled = jax.tree.map(
-            lambda g, s: (widened(g) / (jnp.sqrt(widened(s)) + eps)).astype(g.dtype), updates, sigma_squared
-        )
+
+        def scale(g: jax.Array, s: jax.Array) -> jax.Array:
+            sigma = jnp.sqrt(widened(s))
+            return rounded(widened(g) / (sigma + jnp.asarray(eps, sigma.dtype)), g)
+
+        scaled = map_updates(scale, updates, sigma_squared)
         return scaled, SquaredGradientState(optax.safe_increment(state.count), sigma_squared)
 
     return optax.GradientTransformation(init_fn, update_fn)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_not_negative, require_params
+from tricks.arguments import require_params, require_rate
 from tricks.transforms.learning_rate import ScalarOrSchedule, value_at
-from tricks.transforms.masks import Mask, marked, require_mask, weights_only
-from tricks.transforms.precision import widened
+from tricks.transforms.leaves import map_updates, rounded, times, widened
+from tricks.transforms.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 
 
 class DecayState(NamedTuple):
@@ -19,7 +19,7 @@ class DecayState(NamedTuple):
     count: jax.Array  # type: ignore[assignment]
 
 
-def add_l2_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax.GradientTransformation:
+def add_l2_decay(strength: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY) -> optax.GradientTransformation:
     """Adds the gradient of half the squared weights: u + lambda^t w.
 
     Before an optimizer the decay is coupled: a part of the gradient, as in the lectures. With plain gradient descent
@@ -46,10 +46,10 @@ def add_l2_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax
 
     Source: the lectures on regularization.
     """
-    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + strength * w)
+    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + times(strength, w))
 
 
-def add_l1_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax.GradientTransformation:
+def add_l1_decay(strength: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY) -> optax.GradientTransformation:
     """Adds the gradient of the absolute weights: u + lambda^t sgn(w).
 
     Before plain gradient descent it gives w <- w - eta dL/dw - eta lambda sgn(w). It moves weights to within about
@@ -75,11 +75,11 @@ def add_l1_decay(strength: ScalarOrSchedule, mask: Mask = weights_only) -> optax
 
     Source: the lectures on regularization.
     """
-    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + strength * jnp.sign(w))
+    return _decay(strength, 1.0, mask, lambda u, w, strength, _: u + times(strength, jnp.sign(w)))
 
 
 def add_decoupled_decay(
-    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = weights_only
+    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY
 ) -> optax.GradientTransformation:
     """Shrinks the weights beside the step of any optimizer: u - eta^t lambda^t w. Last in a chain.
 
@@ -107,11 +107,11 @@ def add_decoupled_decay(
 
     Source: Loshchilov and Hutter, arXiv 1711.05101.
     """
-    return _decay(strength, learning_rate, mask, lambda u, w, strength, rate: u - rate * strength * w)
+    return _decay(strength, learning_rate, mask, lambda u, w, strength, rate: u - times(rate * strength, w))
 
 
 def soft_threshold(
-    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = weights_only
+    strength: ScalarOrSchedule, learning_rate: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY
 ) -> optax.GradientTransformation:
     """L1 decay that makes exact zeros: the proximal step of lambda |w|. Last in a chain.
 
@@ -141,7 +141,7 @@ def soft_threshold(
 
     def shrink(u: jax.Array, w: jax.Array, strength: jax.Array, rate: jax.Array) -> jax.Array:
         moved = w + u
-        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - rate * strength, 0) - w
+        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - (rate * strength).astype(w.dtype), 0) - w
 
     return _decay(strength, learning_rate, mask, shrink)
 
@@ -152,8 +152,8 @@ def _decay(
     mask: Mask,
     rule: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array],
 ) -> optax.GradientTransformation:
-    require_not_negative("strength", strength)
-    require_not_negative("learning_rate", learning_rate)
+    require_rate("strength", strength)
+    require_rate("learning_rate", learning_rate)
     require_mask(mask)
 
     def init_fn(params: optax.Params) -> DecayState:
@@ -167,9 +167,9 @@ def _decay(
         now, rate = value_at(strength, state.count), value_at(learning_rate, state.count)
 
         def decay(u: jax.Array, w: jax.Array, chosen: bool) -> jax.Array:
-            return rule(widened(u), widened(w), now, rate).astype(u.dtype) if chosen else u
+            return rounded(rule(widened(u), widened(w), now, rate), u) if chosen else u
 
-        updates = jax.tree.map(decay, updates, params, marked(mask, params))
+        updates = map_updates(decay, updates, params, marked(mask, params))
         return updates, DecayState(optax.safe_increment(state.count))
 
     return optax.GradientTransformation(init_fn, update_fn)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_not_negative
-from tricks.transforms.precision import widened
+from tricks.arguments import require_rate
+from tricks.transforms.leaves import map_updates, rounded, times, widened
 
 ScalarOrSchedule = float | jax.Array | Callable[[Any], Any]
 
@@ -30,10 +30,15 @@ def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
     Returns:
         A scalar array.
 
+    Raises:
+        ValueError: for a value that is not a scalar.
+
     >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
     1.5
     """
     value = jnp.asarray(value(count) if callable(value) else value)
+    if value.shape != ():
+        raise ValueError(f"a schedule or rate has the shape {value.shape}; allowed: a scalar (vmap over many rates)")
     # A weakly typed state would come back from the first jitted update strongly typed, and be compiled for again.
     return jax.lax.convert_element_type(value, value.dtype)
 
@@ -58,9 +63,11 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
     >>> updates, state = tx.update(jnp.ones(2), state)
     >>> updates.tolist()
     [-0.05000000074505806, -0.05000000074505806]
+
+    Source: the lectures on gradient descent.
     """
 
-    require_not_negative("learning_rate", learning_rate)
+    require_rate("learning_rate", learning_rate)
 
     def init_fn(params: optax.Params) -> LearningRateState:
         del params
@@ -72,7 +79,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
     ) -> tuple[optax.Updates, LearningRateState]:
         del params
         rate = value_at(learning_rate, state.count)
-        updates = jax.tree.map(lambda u: (-rate * widened(u)).astype(u.dtype), updates)
+        updates = map_updates(lambda u: rounded(times(-rate, widened(u)), u), updates)
         return updates, LearningRateState(optax.safe_increment(state.count), rate.astype(state.learning_rate.dtype))
 
     return optax.GradientTransformation(init_fn, update_fn)
@@ -83,10 +90,11 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
 
     Args:
         opt_state: a state with one learning rate in it: of any chain with one `scale_by_learning_rate`, as all
-            optimizers of this package have, or of any optax optimizer under `optax.inject_hyperparams`.
+            optimizers of this package have, or of any optax optimizer under `optax.inject_hyperparams`. Of several
+            groups of parameters give the part of one.
 
     Returns:
-        A scalar array.
+        A scalar array; under `vmap` over rates one of each.
 
     Raises:
         ValueError: when there is no learning rate in the state, or more than one.
@@ -95,8 +103,12 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
     >>> tx = optax.chain(optax.clip(1.0), scale_by_learning_rate(0.1))
     >>> round(float(current_learning_rate(tx.init({"w": jnp.ones(3)}))), 3)
     0.1
+
+    Source: asked for in optax issue 206.
     """
     found = optax.tree.get_all_with_path(opt_state, "learning_rate")
+    # The state of an injected schedule is its count.
+    found = [(path, rate) for path, rate in found if "hyperparams_states" not in jax.tree_util.keystr(path)]
     used = [(path, rate) for path, rate in found if isinstance(path[-1], optax.tree_utils.NamedTupleKey)]
     # What inject_hyperparams holds beside a rate that was used is the same rate, or the next one.
     found = used or found

@@ -8,12 +8,17 @@ import jax.numpy as jnp
 import optax
 
 Mask = Any | Callable[[optax.Params], Any] | None
-_NOT_WEIGHTS = frozenset({"bias", "scale", "b", "offset", "beta", "gamma", "mean", "var"})
+# The default mask by its name, because optax.inject_hyperparams takes every function for a schedule.
+WEIGHTS_ONLY = "weights_only"
+_NOT_WEIGHTS = frozenset({"scale", "b", "offset", "beta", "gamma", "mean", "var"})
 _WRAPPERS = frozenset({"value", "raw_value"})
 
 
 def weights_only(params: optax.Params) -> Any:
     """Marks the weights: arrays of two or more dimensions that are not named like a bias or a normalization.
+
+    Not weights are names with `bias` in them, and scale, b, offset, beta, gamma, mean, var. A normalization whose
+    parameters have two dimensions and another name (a stacked `LayerNorm.weight` of Equinox) needs a mask of its own.
 
     Args:
         params: any pytree of arrays.
@@ -23,12 +28,15 @@ def weights_only(params: optax.Params) -> Any:
 
     >>> weights_only({"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "norm": {"scale": jnp.ones(3)}})
     {'dense': {'bias': False, 'kernel': True}, 'norm': {'scale': False}}
+
+    Source: the lectures on regularization: decay does not touch biases.
     """
 
     def is_weight(path: tuple[Any, ...], leaf: Any) -> bool:
         names = [jax.tree_util.keystr((key,), simple=True) for key in path]
         named = [name for name in names if name not in _WRAPPERS]
-        return jnp.ndim(leaf) >= 2 and not (named and named[-1] in _NOT_WEIGHTS)
+        name = named[-1].lower() if named else ""
+        return jnp.ndim(leaf) >= 2 and name not in _NOT_WEIGHTS and "bias" not in name
 
     return jax.tree_util.tree_map_with_path(is_weight, params)
 
@@ -37,7 +45,7 @@ def require_mask(mask: Mask) -> None:
     """Refuses a mask that can match no parameters, when a transform is made.
 
     Args:
-        mask: a pytree of booleans, a function from the parameters to one, or None.
+        mask: a pytree of booleans, a function from the parameters to one, `weights_only`, or None.
 
     Raises:
         ValueError: when a leaf is anything but True or False.
@@ -45,10 +53,22 @@ def require_mask(mask: Mask) -> None:
     >>> require_mask({"kernel": 1.0})
     Traceback (most recent call last):
     ...
-    ValueError: mask holds 1.0 at ['kernel']; allowed: True and False, in the parameters' structure or a prefix of it
+    ValueError: mask holds 1.0 at ['kernel']; allowed: True and False, in the parameters' structure or a prefix of it; \
+or a function to that, or None for all
     """
-    if mask is not None and not callable(mask):
-        _require_booleans(mask)
+    if mask is None or (isinstance(mask, str) and mask == WEIGHTS_ONLY) or _is_function(mask):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
+        if not _is_boolean(leaf):
+            raise ValueError(
+                f"mask holds {leaf!r} at {jax.tree_util.keystr(path) or 'its root'}; allowed: True and False, in the "
+                "parameters' structure or a prefix of it; or a function to that, or None for all"
+            )
+        if not path and not leaf:
+            raise ValueError(
+                "mask is False, for no parameters at all; allowed: a pytree of booleans, a function to one, or None "
+                "for all (under optax.inject_hyperparams name the mask in static_args)"
+            )
 
 
 def marked(mask: Mask, params: optax.Params) -> Any:
@@ -69,9 +89,11 @@ def marked(mask: Mask, params: optax.Params) -> Any:
     """
     if mask is None:
         return jax.tree.map(lambda _: True, params)
-    if callable(mask):
+    if isinstance(mask, str):
+        return weights_only(params)
+    if _is_function(mask):
         mask = mask(params)
-        _require_booleans(mask)
+        require_mask(mask)
     try:
         return jax.tree.map(lambda marks, part: jax.tree.map(lambda _: bool(marks), part), mask, params)
     except ValueError as error:
@@ -81,13 +103,10 @@ def marked(mask: Mask, params: optax.Params) -> Any:
         ) from error
 
 
-def _require_booleans(mask: Any) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
-        if not _is_boolean(leaf):
-            raise ValueError(
-                f"mask holds {leaf!r} at {jax.tree_util.keystr(path) or 'its root'}; allowed: True and False, in the "
-                "parameters' structure or a prefix of it"
-            )
+def _is_function(mask: Any) -> bool:
+    # A module of Equinox is a pytree that can be called; as a mask it is the pytree.
+    leaves = jax.tree.leaves(mask)
+    return callable(mask) and bool(leaves) and all(callable(leaf) for leaf in leaves)
 
 
 def _is_boolean(leaf: Any) -> bool:

@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from tricks.transforms.arguments import require_decay
+from tricks.arguments import require_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
-from tricks.transforms.precision import widened
+from tricks.transforms.leaves import map_state, map_updates, rounded, times, widened, zeros
 
 
 class MomentumState(NamedTuple):
@@ -32,6 +31,7 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
     Raises:
         ValueError: for a decay outside [0, 1).
 
+    >>> import jax.numpy as jnp
     >>> tx = scale_by_momentum(0.5)
     >>> state = tx.init(jnp.zeros(1))
     >>> _, state = tx.update(jnp.ones(1), state)
@@ -41,20 +41,22 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
     Source: the lectures on momentum; Nesterov form: Sutskever et al. 2013.
     """
     require_decay("decay", decay)
+    if not isinstance(nesterov, bool):
+        raise ValueError(f"nesterov is {nesterov!r}; allowed: True or False")
 
-    def average(m: jax.Array, u: jax.Array) -> jax.Array:
-        return (decay * widened(m) + widened(u)).astype(m.dtype)
+    def average(u: jax.Array, m: jax.Array) -> jax.Array:
+        return rounded(times(decay, widened(m)) + widened(u), m)
 
     def init_fn(params: optax.Params) -> MomentumState:
-        return MomentumState(jax.tree.map(jnp.zeros_like, params))
+        return MomentumState(zeros(params))
 
     def update_fn(
         updates: optax.Updates, state: MomentumState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, MomentumState]:
         del params
-        m = jax.tree.map(average, state.m, updates)
-        out = jax.tree.map(average, m, updates) if nesterov else m
-        return jax.tree.map(lambda o, u: o.astype(u.dtype), out, updates), MomentumState(m)
+        m = map_state(average, updates, state.m)
+        out = map_state(average, updates, m) if nesterov else m
+        return map_updates(lambda u, o: rounded(o, u), updates, out), MomentumState(m)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -80,7 +82,7 @@ def momentum(
     Raises:
         ValueError: for a negative rate, or a decay outside [0, 1).
 
-    >>> import optax
+    >>> import jax.numpy as jnp
     >>> tx = momentum(0.1)
     >>> params = jnp.ones(1)
     >>> state = tx.init(params)

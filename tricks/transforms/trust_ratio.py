@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.arguments import require, require_not_negative, require_params, require_rate
 from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
-from tricks.transforms.arguments import require, require_not_negative, require_params
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
-from tricks.transforms.masks import Mask, marked, require_mask, weights_only
-from tricks.transforms.precision import widened
+from tricks.transforms.leaves import map_updates, rounded, times, widened
+from tricks.transforms.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 
 
 def scale_by_trust_ratio(
-    mask: Mask = weights_only, min_norm: float = 0.0, max_norm: float = math.inf
+    mask: Mask = WEIGHTS_ONLY, min_norm: float = 0.0, max_norm: float = math.inf
 ) -> optax.GradientTransformation:
     """Gives the update of each leaf the size of the leaf itself.
 
@@ -54,16 +54,16 @@ def scale_by_trust_ratio(
         require_params(params, updates)
 
         def scale(u: jax.Array, w: jax.Array, chosen: bool) -> jax.Array:
-            return (_ratio(_norm(u), w, min_norm, max_norm) * widened(u)).astype(u.dtype) if chosen else u
+            return rounded(times(_ratio(_norm(u), w, min_norm, max_norm), widened(u)), u) if chosen else u
 
-        return jax.tree.map(scale, updates, params, marked(mask, params)), state
+        return map_updates(scale, updates, params, marked(mask, params)), state
 
     return optax.GradientTransformation(init_fn, update_fn)
 
 
 def _require_bounds(min_norm: float, max_norm: float) -> None:
     require_not_negative("min_norm", min_norm)
-    require("max_norm", max_norm, "a number, min_norm or more; math.inf for no bound", lambda x: x >= 0)
+    require("max_norm", max_norm, "a number above 0; math.inf for no bound", lambda x: x > 0)
     if not any(isinstance(norm, jax.core.Tracer) for norm in (min_norm, max_norm)) and min_norm > max_norm:
         raise ValueError(f"min_norm is {min_norm}, with max_norm {max_norm}; allowed: min_norm <= max_norm")
 
@@ -73,12 +73,15 @@ def _norm(x: jax.Array) -> jax.Array:
     square = widened(x) ** 2
     if x.ndim > 1:
         square = jax.lax.optimization_barrier(jnp.sum(square, axis=-1))
-    return jnp.sqrt(jnp.sum(square))
+    total = jnp.sum(square)
+    # The root of 0 has no derivative, and one behind a `where` would still be taken.
+    return jnp.where(total == 0, 0, jnp.sqrt(jnp.where(total == 0, 1, total)))
 
 
 def _ratio(norm: jax.Array, w: jax.Array, min_norm: float, max_norm: float) -> jax.Array:
     size = jnp.clip(_norm(w), min_norm, max_norm)
-    return jnp.where((norm == 0) | (size == 0), 1, size / norm)
+    neither = (norm == 0) | (size == 0)
+    return jnp.where(neither, 1, size / jnp.where(neither, 1, norm))
 
 
 def scale_by_lamb(
@@ -86,9 +89,9 @@ def scale_by_lamb(
     b2: float = 0.999,
     eps: float = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: Mask = weights_only,
+    mask: Mask = WEIGHTS_ONLY,
     *,
-    trust_mask: Mask = weights_only,
+    trust_mask: Mask = WEIGHTS_ONLY,
     min_norm: float = 0.0,
     max_norm: float = math.inf,
 ) -> optax.GradientTransformation:
@@ -121,7 +124,7 @@ def scale_by_lamb(
     Source: You et al., arXiv 1904.00962.
     """
     adam = scale_by_adam(b1, b2, eps)
-    require_not_negative("weight_decay", weight_decay)
+    require_rate("weight_decay", weight_decay)
     _require_bounds(min_norm, max_norm)
     require_mask(mask)
     require_mask(trust_mask)
@@ -146,17 +149,17 @@ def scale_by_lamb(
             # the norm of the leaf before, and the memory of that one's u serves for this one's. All at once they are
             # a fresh copy of the parameters at every step, whose page faults cost more than the arithmetic.
             waited = jnp.where(earlier_norm < 0, 1, m_correction)
-            u = direction(m, v, waited, v_correction, eps) + (strength * widened(w) if decays else 0)
+            u = direction(m, v, waited, v_correction, eps) + (times(strength, widened(w)) if decays else 0)
             if scaled:
                 # The barrier has u written out once; without it XLA's CPU backend fuses the norm with u, and writes
                 # out every scalar in u as an array instead.
                 u = jax.lax.optimization_barrier(u)
                 norm = earlier_norm = _norm(u)
-                u = _ratio(norm, w, min_norm, max_norm) * u
-            return u.astype(g.dtype)
+                u = times(_ratio(norm, w, min_norm, max_norm), u)
+            return rounded(u, g)
 
         masks = marked(mask, params), marked(trust_mask, params)
-        return jax.tree.map(scale, updates, state.m, state.v, params, *masks), state
+        return map_updates(scale, updates, state.m, state.v, params, *masks), state
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -167,9 +170,9 @@ def lamb(
     b2: float = 0.999,
     eps: float = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: Mask = weights_only,
+    mask: Mask = WEIGHTS_ONLY,
     *,
-    trust_mask: Mask = weights_only,
+    trust_mask: Mask = WEIGHTS_ONLY,
     min_norm: float = 0.0,
     max_norm: float = math.inf,
 ) -> optax.GradientTransformation:

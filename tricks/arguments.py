@@ -1,14 +1,60 @@
-"""Checks of arguments, when a transform or a schedule is made. What is traced, as under `vmap`, is taken as it is."""
+"""Checks of arguments where a thing is made. What is traced, as under `vmap`, is taken as it is."""
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 
+def require(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
+    """Refuses anything but a number of which something holds.
+
+    Args:
+        name: of the argument.
+        value: a number or a traced number.
+        allowed: what is, in words.
+        holds: whether a number is.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require("max_norm", "large", "a number above 0", lambda x: x > 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: max_norm is 'large'; allowed: a number above 0
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    try:
+        fine = not isinstance(value, str | bytes | bool) and holds(float(value))
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
 def require_not_negative(name: str, value: Any) -> None:
-    """Refuses a number that is not finite and 0 or more; lets schedules through.
+    """Refuses anything but a finite number of 0 or more.
+
+    Args:
+        name: of the argument.
+        value: a number or a traced number.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_not_negative("min_norm", -0.1)
+    Traceback (most recent call last):
+    ...
+    ValueError: min_norm is -0.1; allowed: a finite number, 0 or more
+    """
+    require(name, value, "a finite number, 0 or more", lambda x: 0 <= x < math.inf)
+
+
+def require_rate(name: str, value: Any) -> None:
+    """Refuses anything but a finite number of 0 or more, or a schedule.
 
     Args:
         name: of the argument.
@@ -17,7 +63,7 @@ def require_not_negative(name: str, value: Any) -> None:
     Raises:
         ValueError: with the name, the value, and what is allowed.
 
-    >>> require_not_negative("learning_rate", -0.1)
+    >>> require_rate("learning_rate", -0.1)
     Traceback (most recent call last):
     ...
     ValueError: learning_rate is -0.1; allowed: a finite number, 0 or more, or a schedule
@@ -45,7 +91,7 @@ def require_decay(name: str, value: Any) -> None:
 
 
 def require_positive(name: str, value: Any) -> None:
-    """Refuses a number that is not finite and above 0.
+    """Refuses anything but a finite number above 0.
 
     Args:
         name: of the argument.
@@ -62,31 +108,30 @@ def require_positive(name: str, value: Any) -> None:
     require(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
 
 
-def require(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
-    """Refuses anything but a number of which something holds.
+def require_integer(name: str, value: Any, least: int) -> None:
+    """Refuses anything but an integer that is not below the least.
 
     Args:
         name: of the argument.
-        value: a number or a traced number.
-        allowed: what is, in words.
-        holds: whether a number is.
+        value: an integer or a traced one.
+        least: the least that is allowed.
 
     Raises:
         ValueError: with the name, the value, and what is allowed.
 
-    >>> require("max_norm", "large", "a number above 0", lambda x: x > 0)
+    >>> require_integer("window", 2.5, least=1)
     Traceback (most recent call last):
     ...
-    ValueError: max_norm is 'large'; allowed: a number above 0
+    ValueError: window is 2.5; allowed: an integer, 1 or more
     """
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        fine = not isinstance(value, str) and holds(float(value))
-    except (TypeError, ValueError):
+        fine = not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
         fine = False
     if not fine:
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+        raise ValueError(f"{name} is {value!r}; allowed: an integer, {least} or more")
 
 
 def require_params(params: Any, updates: Any) -> None:
