@@ -197,6 +197,27 @@ def test_signal_before_training_ends_quietly(tmp_path, number, after):
     assert "Traceback" not in output
 
 
+_SIGNAL_IN_A_CALLBACK = """
+import gc, os, runpy, signal, sys
+from tricks.training import experiment
+
+def run(config, workdir):
+    gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIG{name}))
+    gc.collect()
+    print("went on")
+
+experiment.run = run
+sys.argv = ["train.py"]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_signal_in_a_callback_that_swallows_exceptions_is_not_lost(name):
+    done = run_python("-c", _SIGNAL_IN_A_CALLBACK.format(name=name))
+    assert (done.status, done.output) == (130, ""), done
+
+
 def test_help_lists_the_flags():
     done = run_python("train.py", "--help")
     assert done.status == 0

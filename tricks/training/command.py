@@ -32,7 +32,10 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
         default_config: of a command that has the flag --config, where it is not given.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+        # A command with a handler of its own, as train.py has, keeps it: an exception may be lost, as in a callback of
+        # the garbage collector.
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, signal.default_int_handler)
     try:
         status = main(_parse(sys.argv, default_config)) or DONE
     except (UserError, flags.Error) as error:
