@@ -1,0 +1,174 @@
+"""Ends of planted spectra: separated, clustered, repeated, rank-deficient, indefinite; operators that are refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tricks import curvature
+from tricks.curvature import Operator
+
+RNG = np.random.default_rng(3)
+# Most of one size, so that they share what is compiled.
+SPECTRA = {
+    "two": [2.0, -2.0],
+    "three": [0.0, 0.0, 5.0],
+    "separated": np.linspace(-1, 2, 200),
+    "one negative": np.concatenate([np.linspace(0.1, 1, 199), [-1e-3]]),
+    "tiny negative": np.concatenate([np.linspace(0, 1, 199), [-1e-5]]),
+    "clustered": np.concatenate([-1e-3 + 1e-5 * RNG.normal(size=100), 1e-6 * RNG.normal(size=95), [1, 2, 3, 4, 5]]),
+    "repeated": np.concatenate([[-1, -1, -1], np.zeros(195), [2, 2]]),
+    "rank deficient": np.concatenate([np.zeros(198), [-0.5, 3]]),
+    "identity": np.ones(200),
+    "zero": np.zeros(200),
+    "network-like": np.concatenate([1e-4 * RNG.normal(size=170), -0.1 * RNG.random(20), 10 * RNG.random(10)]),
+}
+
+
+def _apply(matrix, vector):
+    return matrix @ vector
+
+
+def _planted(values, dtype, seed=0):
+    n = len(values)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))
+    matrix = (q * np.asarray(values)) @ q.T
+    return jnp.asarray((matrix + matrix.T) / 2, dtype)
+
+
+def _operator(matrix):
+    return Operator(jax.tree_util.Partial(_apply, matrix), matrix[0])
+
+
+@pytest.mark.parametrize("which", ["smallest", "largest", "both"])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_ends_of_planted_spectra(name, k, which):
+    values = np.sort(SPECTRA[name])
+    k = min(k, len(values) // 2)
+    for dtype, tol in ((np.float32, 1e-4), (np.float64, 1e-5)):
+        with jax.enable_x64(dtype == np.float64):
+            matrix = _planted(values, dtype)
+            for seed in range(2):
+                found = curvature.eigenpairs(_operator(matrix), k, which, key=jax.random.key(seed), tol=tol)
+                wanted = np.concatenate([values[:k]] * (which != "largest") + [values[-k:]] * (which != "smallest"))
+                scale = max(abs(values))
+                assert found.converged.all(), (name, found)
+                np.testing.assert_allclose(found.values, wanted, atol=tol * scale + 1e-12, rtol=0)
+                # An eigenvalue within each residual, and residuals that are none too small.
+                true = np.asarray(found.vectors, np.float64)
+                exact = np.asarray(matrix, np.float64) @ true.T - true.T * np.asarray(found.values)
+                assert (np.linalg.norm(exact, axis=0) <= 1.01 * np.asarray(found.residuals)).all()
+                for value, residual in zip(found.values, found.residuals, strict=True):
+                    assert abs(values - float(value)).min() <= residual
+                gram = true @ true.T
+                np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+def test_says_so_when_it_has_not_converged():
+    matrix = _planted(np.linspace(-1, 1, 500), np.float32)
+    found = curvature.eigenpairs(_operator(matrix), 3, "both", key=jax.random.key(0), tol=1e-6, max_products=20)
+    assert not found.converged.any()
+    assert int(found.products) == 20
+    true = np.asarray(found.vectors, np.float64)
+    exact = np.asarray(matrix, np.float64) @ true.T - true.T * np.asarray(found.values)
+    np.testing.assert_allclose(np.linalg.norm(exact, axis=0), found.residuals, rtol=0.05, atol=1e-5)
+
+
+@pytest.mark.parametrize("basis_size", [6, 10, 25])
+def test_restarts_in_a_small_basis_find_the_same(basis_size):
+    values = np.linspace(-1, 2, 200)
+    with jax.enable_x64(True):
+        found = curvature.eigenpairs(
+            _operator(_planted(values, np.float64)),
+            2,
+            "smallest",
+            key=jax.random.key(0),
+            tol=1e-6,
+            basis_size=basis_size,
+            max_products=3000,
+        )
+    assert found.converged.all()
+    np.testing.assert_allclose(found.values, values[:2], atol=2e-6)
+
+
+def test_a_gradient_of_zero_is_no_obstacle_at_the_lectures_saddle():
+    operator = curvature.hessian(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2))
+    found = curvature.eigenpairs(operator, which="both", key=jax.random.key(0))
+    np.testing.assert_allclose(found.values, [-2, 2], rtol=1e-6)
+    np.testing.assert_allclose(abs(found.vectors), 0.5**0.5, rtol=1e-5)
+    # The way out belongs to -2: both weights move the same way.
+    assert found.vectors[0][0] * found.vectors[0][1] > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_trace_lies_within_its_standard_error(seed):
+    values = np.linspace(-1, 3, 100)
+    estimate = curvature.trace(_operator(_planted(values, np.float32)), key=jax.random.key(seed), probes=100)
+    assert 0 < estimate.stderr < 5
+    assert abs(estimate.mean - values.sum()) < 4 * estimate.stderr
+
+
+def _straight_through(w):
+    @jax.custom_jvp
+    def f(w):
+        return jnp.sum(w**4)
+
+    @f.defjvp
+    def _(primals, tangents):
+        (w,), (t,) = primals, tangents
+        return f(w), jnp.sum(jnp.roll(w, 1) ** 3 * w * t)
+
+    return f(w)
+
+
+def test_an_operator_that_is_not_symmetric_is_refused():
+    operator = curvature.hessian(_straight_through, jnp.arange(1.0, 6.0))
+    with pytest.raises(ValueError, match="not symmetric"):
+        curvature.eigenpairs(operator, key=jax.random.key(0))
+
+
+def test_an_operator_that_changes_is_refused():
+    calls = iter(range(1000))
+
+    def noisy(v):
+        return v + np.float32(next(calls))
+
+    operator = Operator(lambda v: jax.pure_callback(noisy, v, v), jnp.ones(5))
+    with pytest.raises(ValueError, match="not deterministic"):
+        curvature.eigenpairs(operator, key=jax.random.key(0))
+
+
+def test_an_operator_that_is_not_finite_is_refused_with_the_leaf():
+    operator = Operator(lambda v: {"a": v["a"], "b": v["b"] / 0}, {"a": jnp.ones(2), "b": jnp.ones(2)})
+    with pytest.raises(ValueError, match=r"a product is not finite at \['b'\]"):
+        curvature.eigenpairs(operator, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k is 0; allowed: an integer, 1 or more"),
+        ({"k": 11}, "k is 11 with which 'smallest', and the operator has 10 eigenvalues"),
+        ({"k": 6, "which": "both"}, "k is 6 with which 'both'"),
+        ({"which": "biggest"}, "which is 'biggest'; allowed: smallest, largest, both"),
+        ({"tol": 0.0}, "tol is 0.0; allowed: a number between 0 and 1"),
+        ({"max_products": 0}, "max_products is 0"),
+        ({"basis_size": 3}, "basis_size is 3; allowed: an integer, 4 or more"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    operator = _operator(_planted(np.arange(10.0), np.float32))
+    with pytest.raises(ValueError, match=message):
+        curvature.eigenpairs(operator, **{"k": 1, **options}, key=jax.random.key(0))
+
+
+def test_more_vectors_than_memory_are_refused_before_they_are_made():
+    operator = Operator(lambda v: v, jnp.ones(10**6))
+    with pytest.raises(ValueError, match=r"basis_size is 1000000, .* GiB are free: choose fewer"):
+        curvature.eigenpairs(operator, key=jax.random.key(0), basis_size=10**6)
+
+
+def test_a_dense_matrix_of_too_many_rows_is_refused():
+    with pytest.raises(ValueError, match="8192 at most"):
+        curvature.dense(Operator(lambda v: v, jnp.ones(10_000)))

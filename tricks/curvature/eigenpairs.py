@@ -1,0 +1,139 @@
+"""Ends of an operator's spectrum, after a look at whether it has one."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+
+from tricks.arguments import require, require_integer
+from tricks.curvature import trees
+from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
+from tricks.curvature.products import Operator
+
+
+def eigenpairs(
+    operator: Operator,
+    k: int = 1,
+    which: str = "smallest",
+    *,
+    key: jax.Array,
+    tol: float = 1e-3,
+    max_products: int = 1000,
+    basis_size: int | None = None,
+) -> Eigenpairs:
+    """The k smallest or largest eigenvalues, or both, with vectors, residuals, and whether they are to be trusted.
+
+    Lanczos from a random start, orthogonalized twice, with thick restarts; see `lanczos`. All in one dispatch; a
+    second operator of the same loss and shapes is not compiled for again.
+
+    Args:
+        operator: as `hessian` or `gauss_newton` make it.
+        k: pairs at each wanted end.
+        which: `smallest` (the most negative), `largest`, or `both`.
+        key: of the random start.
+        tol: largest residual that counts as converged, as a share of the largest |eigenvalue| seen.
+        max_products: products after which it ends in any case (four more are spent on the look).
+        basis_size: vectors of the size of the parameters in memory; by default 40, or 3 a wanted pair where those are
+            more. A restart needs half as many again for a moment.
+
+    Returns:
+        `Eigenpairs`: values, unit vectors stacked along a first dimension on every leaf, residuals, converged,
+        products.
+
+    Raises:
+        ValueError: for a k larger than the size allows, an unknown `which`, a tolerance or number out of range, more
+            vectors than the memory holds, or an operator that is not finite, not deterministic or not symmetric.
+
+    >>> from tricks.curvature import hessian
+    >>> found = eigenpairs(hessian(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2)), key=jax.random.key(0))
+    >>> round(found.values[0].item(), 4), bool(found.converged[0])
+    (-2.0, True)
+
+    Source: the lectures on critical points; Wu and Simon 2000.
+    """
+    size = operator.size
+    require_integer("k", k, least=1)
+    if which not in WHICH:
+        raise ValueError(f"which is {which!r}; allowed: {', '.join(WHICH)}")
+    require("tol", tol, "a number between 0 and 1", lambda x: 0 < x < 1)
+    require_integer("max_products", max_products, least=1)
+    wanted = 2 * k if which == "both" else k
+    if wanted > size:
+        raise ValueError(f"k is {k} with which {which!r}, and the operator has {size} eigenvalues; choose fewer")
+    basis_size = max(40, 3 * wanted) if basis_size is None else basis_size
+    require_integer("basis_size", basis_size, least=min(2 * wanted + 2, size))
+    _require_memory(operator, min(basis_size, size))
+    start_key, probe_key = jax.random.split(key)
+    require_symmetric(operator, probe_key)
+    return lanczos(
+        operator.apply,
+        operator.like,
+        start_key,
+        tol,
+        k=k,
+        which=which,
+        basis_size=basis_size,
+        max_products=max_products,
+    )
+
+
+def require_symmetric(operator: Operator, key: jax.Array) -> None:
+    """Refuses an operator that gives anything but the same finite, symmetric product every time.
+
+    Dropout with a new mask at every call is not deterministic; a straight-through or custom gradient is not the
+    gradient of anything, so its derivative is not symmetric.
+
+    Args:
+        operator: any.
+        key: of two random vectors.
+
+    Raises:
+        ValueError: with what is wrong, and by how much.
+
+    >>> import jax
+    >>> twist = Operator(lambda v: jnp.array([[0.0, 1.0], [-1.0, 0.0]]) @ v, jnp.zeros(2))
+    >>> require_symmetric(twist, jax.random.key(0))
+    Traceback (most recent call last):
+    ...
+    ValueError: the operator is not symmetric: u.Av and v.Au differ by 2 of their size; is a gradient custom or stopped?
+    """
+    u, v = (trees.random_normal(k, operator.like) for k in jax.random.split(key))
+    once, again, other = operator(u), operator(u), operator(v)
+    trees.require_finite("a product", once)
+    scale = trees.norm(once) * trees.norm(v) + trees.norm(other) * trees.norm(u)
+    epsilon = jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps
+    change = trees.norm(trees.add(once, again, -1)) / jnp.maximum(trees.norm(once), jnp.finfo(jnp.float32).tiny)
+    if change > 100 * epsilon:
+        raise ValueError(
+            f"the operator is not deterministic: two products with one vector differ by {float(change):.2g} of their "
+            "size; fix the dropout mask, or leave dropout out"
+        )
+    ab, ba = trees.dot(v, once), trees.dot(u, other)
+    # Rounding in a sum of n terms grows as its root; what a wrong gradient does is of the order of 1.
+    if jnp.abs(ab - ba) > 1e3 * epsilon * scale:
+        share = float(jnp.abs(ab - ba) / jnp.maximum(jnp.abs(ab), jnp.abs(ba)))
+        raise ValueError(
+            f"the operator is not symmetric: u.Av and v.Au differ by {share:.2g} of their size; is a gradient custom "
+            "or stopped?"
+        )
+
+
+def _require_memory(operator: Operator, basis_size: int) -> None:
+    vector = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(operator.like)))
+    needed = (basis_size + basis_size // 2 + 8) * vector
+    available = _available_memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"basis_size is {basis_size}, {needed / 2**30:.1f} GiB of vectors of {vector / 2**20:.0f} MiB; "
+            f"{available / 2**30:.1f} GiB are free: choose fewer"
+        )
+
+
+def _available_memory() -> float | None:
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"] - stats["bytes_in_use"])
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return None

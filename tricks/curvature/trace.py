@@ -1,0 +1,53 @@
+"""The sum of all eigenvalues, estimated."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tricks.arguments import require_integer
+from tricks.curvature import trees
+from tricks.curvature.products import Operator
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error."""
+
+    mean: jax.Array
+    stderr: jax.Array
+
+
+def trace(operator: Operator, *, key: jax.Array, probes: int = 30) -> Estimate:
+    """Sum of all eigenvalues, from random vectors of signs: the mean of z.Az, and the standard error of that mean.
+
+    Args:
+        operator: symmetric.
+        key: of the random vectors.
+        probes: how many, 2 or more.
+
+    Returns:
+        `Estimate`, two scalars.
+
+    Raises:
+        ValueError: for fewer than 2 probes.
+
+    >>> from tricks.curvature import hessian
+    >>> estimate = trace(hessian(lambda w: jnp.sum(w**2), jnp.ones(3)), key=jax.random.key(0))
+    >>> round(float(estimate.mean), 4), round(float(estimate.stderr), 4)
+    (6.0, 0.0)
+
+    Source: Hutchinson 1990.
+    """
+    require_integer("probes", probes, least=2)
+    return _trace(operator, key, probes)
+
+
+@partial(jax.jit, static_argnums=2)
+def _trace(operator: Operator, key: jax.Array, probes: int) -> Estimate:
+    def sample(key: jax.Array) -> jax.Array:
+        z = trees.random_signs(key, operator.like)
+        return trees.dot(z, operator.apply(z))
+
+    samples = jax.lax.map(sample, jax.random.split(key, probes))
+    return Estimate(jnp.mean(samples), jnp.std(samples, ddof=1) / jnp.sqrt(probes))
