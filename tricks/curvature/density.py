@@ -1,0 +1,142 @@
+"""How the eigenvalues are spread, estimated without computing them: stochastic Lanczos quadrature."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from tricks.arguments import require_integer, require_positive
+from tricks.curvature.lanczos import orthogonalized
+from tricks.curvature.products import Operator
+from tricks.curvature.trace import Estimate
+
+
+class SpectralDensity(NamedTuple):
+    """For each random vector the nodes and weights of a quadrature of the spectrum; weights of a row sum to 1."""
+
+    nodes: jax.Array
+    """(probes, steps)."""
+    weights: jax.Array
+    """(probes, steps)."""
+
+    def mean_of(self, values: jax.Array) -> Estimate:
+        """Mean over all eigenvalues of a function of them, with its standard error over the probes.
+
+        Where a few eigenvalues dominate, the samples are skewed: with 20 probes and one eigenvalue six times the next,
+        2 standard errors covered the truth in 88 % of 200 seeds and 4 in 97 %; with evenly spread ones 2 in 96 %.
+
+        Args:
+            values: the function at the nodes, (probes, steps) or (probes, steps, points).
+
+        Returns:
+            Mean and standard error, scalars or (points,).
+
+        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2))
+        >>> float(density.mean_of(density.nodes).mean)
+        2.5
+        """
+        weights = self.weights if values.ndim == 2 else self.weights[..., None]
+        samples = jnp.sum(weights * values, axis=1)
+        return Estimate(jnp.mean(samples, axis=0), jnp.std(samples, axis=0, ddof=1) / len(samples) ** 0.5)
+
+    def share_between(self, lower: jax.Array, upper: jax.Array) -> Estimate:
+        """Share of the eigenvalues in (lower, upper].
+
+        Args:
+            lower: a number, or -inf.
+            upper: a number, or inf.
+
+        Returns:
+            Mean and standard error, scalars.
+
+        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2))
+        >>> float(density.share_between(2.0, jnp.inf).mean)
+        0.75
+        """
+        return self.mean_of(((self.nodes > lower) & (self.nodes <= upper)).astype(self.nodes.dtype))
+
+    def smoothed(self, points: jax.Array, width: float) -> Estimate:
+        """The density, each node widened to a Gaussian.
+
+        Args:
+            points: (points,), where it is wanted.
+            width: standard deviation of the Gaussians, above 0.
+
+        Returns:
+            Mean and standard error, (points,) each; the mean integrates to 1.
+
+        Raises:
+            ValueError: for a width that is not above 0.
+
+        >>> density = SpectralDensity(jnp.zeros((2, 1)), jnp.ones((2, 1)))
+        >>> round(float(density.smoothed(jnp.zeros(1), 1.0).mean[0]), 4)
+        0.3989
+        """
+        require_positive("width", width)
+        away = (points[None, None] - self.nodes[..., None]) / width
+        return self.mean_of(jnp.exp(-(away**2) / 2) / (width * (2 * jnp.pi) ** 0.5))
+
+
+def spectral_density(operator: Operator, *, key: jax.Array, probes: int = 10, steps: int = 80) -> SpectralDensity:
+    """The spread of all eigenvalues, from Lanczos runs of random vectors.
+
+    The Ritz values of a run from a random unit vector v, weighted by the squared first entries of their vectors, are a
+    Gauss quadrature of sum_i (u_i.v)^2 f(lambda_i), whose expectation is the mean of f over the spectrum.
+
+    Args:
+        operator: symmetric.
+        key: of the random vectors.
+        probes: runs, 2 or more; the standard error falls as the root of their number.
+        steps: products a run, 1 or more; more of them resolve finer.
+
+    Returns:
+        `SpectralDensity`.
+
+    Raises:
+        ValueError: for too few probes or steps.
+
+    >>> from tricks.curvature import hessian
+    >>> density = spectral_density(hessian(lambda w: jnp.sum(w**2), jnp.ones(5)), key=jax.random.key(0), steps=1)
+    >>> round(float(density.mean_of(density.nodes).mean), 4)
+    2.0
+
+    Source: Golub and Meurant 2010; Ghorbani et al., arXiv 1901.10159.
+    """
+    require_integer("probes", probes, least=2)
+    require_integer("steps", steps, least=1)
+    return _density(operator, key, probes, min(steps, operator.size))
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _density(operator: Operator, key: jax.Array, probes: int, steps: int) -> SpectralDensity:
+    flat, unravel = ravel_pytree(operator.like)
+    dtype = jnp.promote_types(flat.dtype, jnp.float32)
+    epsilon = jnp.finfo(dtype).eps
+
+    def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start_key, rest_key = jax.random.split(key)
+        start = jax.random.normal(start_key, (flat.size,), dtype)
+        basis = jnp.zeros((steps + 1, flat.size), dtype).at[0].set(start / jnp.linalg.norm(start))
+
+        def grow(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            basis, projected = carry
+            image = ravel_pytree(operator.apply(unravel(basis[row].astype(flat.dtype))))[0].astype(dtype)
+            w, h = orthogonalized(image, basis)
+            projected = projected.at[row].set(h[:steps]).at[:, row].set(h[:steps])
+
+            def elsewhere() -> jax.Array:
+                # The space is invariant; what lies outside has no weight in this run.
+                return orthogonalized(jax.random.normal(jax.random.fold_in(rest_key, row), w.shape, dtype), basis)[0]
+
+            complete = jnp.linalg.norm(w) <= 10 * epsilon * jnp.linalg.norm(h)
+            w = jax.lax.cond(complete, elsewhere, lambda: w)
+            unit = w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(dtype).tiny)
+            return basis.at[row + 1].set(unit), projected
+
+        _, projected = jax.lax.fori_loop(0, steps, grow, (basis, jnp.zeros((steps, steps), dtype)))
+        nodes, vectors = jnp.linalg.eigh(projected)
+        return nodes, vectors[0] ** 2
+
+    return SpectralDensity(*jax.lax.map(run, jax.random.split(key, probes)))
