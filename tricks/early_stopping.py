@@ -19,8 +19,13 @@ class EarlyStoppingState(NamedTuple):
 def init() -> EarlyStoppingState:
     """The state before the first check.
 
+    Returns:
+        Scalars of float32 and int32.
+
     >>> int(init().best_step)
     -1
+
+    Source: the lectures on regularization.
     """
     return EarlyStoppingState(jnp.float32(jnp.inf), jnp.int32(-1), jnp.int32(0))
 
@@ -78,6 +83,8 @@ def should_stop(state: EarlyStoppingState, patience: int) -> jax.Array:
 
     >>> bool(should_stop(EarlyStoppingState(jnp.float32(1), jnp.int32(0), jnp.int32(2)), patience=2))
     True
+
+    Source: the lectures on regularization.
     """
     require_integer("patience", patience, least=0)
     return (patience > 0) & (state.checks_since_best >= patience)

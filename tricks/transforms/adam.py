@@ -34,7 +34,7 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
         eps: above 0; added to the root.
 
     Returns:
-        A transformation with an `AdamState`.
+        A transformation with an `AdamState`; updates have the structure, shapes and types of its input.
 
     Raises:
         ValueError: for a decay outside [0, 1), or an eps that is not above 0.
@@ -152,7 +152,7 @@ def adam(
         eps: above 0; added to the root.
 
     Returns:
-        An optax transformation.
+        An optax transformation; updates have the structure, shapes and types of the gradients.
 
     Raises:
         ValueError: for a negative rate, a decay outside [0, 1), or an eps that is not above 0.
@@ -188,7 +188,8 @@ def adamw(
             None for all.
 
     Returns:
-        An optax transformation whose `update` needs `params`.
+        An optax transformation whose `update` needs `params`; updates have the structure, shapes and types of the
+        gradients.
 
     Raises:
         ValueError: for a negative rate or strength, a decay outside [0, 1), or an eps that is not above 0; from

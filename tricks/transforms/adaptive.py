@@ -28,7 +28,7 @@ def scale_by_root_mean_square(eps: float = 1e-8) -> optax.GradientTransformation
         eps: above 0; keeps the quotient finite where every gradient was zero.
 
     Returns:
-        A transformation with a `SquaredGradientState`.
+        A transformation with a `SquaredGradientState`; updates have the structure, shapes and types of its input.
 
     Raises:
         ValueError: for an eps that is not above 0.
@@ -53,7 +53,7 @@ def scale_by_rmsprop(decay: float = 0.9, eps: float = 1e-8) -> optax.GradientTra
         eps: above 0; keeps the quotient finite where every gradient was zero.
 
     Returns:
-        A transformation with a `SquaredGradientState`.
+        A transformation with a `SquaredGradientState`; updates have the structure, shapes and types of its input.
 
     Raises:
         ValueError: for a decay outside [0, 1), or an eps that is not above 0.
@@ -111,7 +111,7 @@ def root_mean_square(learning_rate: ScalarOrSchedule, eps: float = 1e-8) -> opta
         eps: above 0; keeps the quotient finite where every gradient was zero.
 
     Returns:
-        An optax transformation.
+        An optax transformation; updates have the structure, shapes and types of the gradients.
 
     Raises:
         ValueError: for a negative rate, or an eps that is not above 0.
@@ -136,7 +136,7 @@ def rmsprop(learning_rate: ScalarOrSchedule, decay: float = 0.9, eps: float = 1e
         eps: above 0; keeps the quotient finite where every gradient was zero.
 
     Returns:
-        An optax transformation.
+        An optax transformation; updates have the structure, shapes and types of the gradients.
 
     Raises:
         ValueError: for a negative rate, a decay outside [0, 1), or an eps that is not above 0.

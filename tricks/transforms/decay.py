@@ -32,7 +32,8 @@ def add_l2_decay(strength: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY) -> optax
             None for all.
 
     Returns:
-        A transformation with a `DecayState` whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`; updates have the structure, shapes and types
+        of its input.
 
     Raises:
         ValueError: for a negative strength; from `init` and `update` for a mask that does not match the parameters;
@@ -61,7 +62,8 @@ def add_l1_decay(strength: ScalarOrSchedule, mask: Mask = WEIGHTS_ONLY) -> optax
             None for all.
 
     Returns:
-        A transformation with a `DecayState` whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`; updates have the structure, shapes and types
+        of its input.
 
     Raises:
         ValueError: for a negative strength; from `init` and `update` for a mask that does not match the parameters;
@@ -93,7 +95,8 @@ def add_decoupled_decay(
             None for all.
 
     Returns:
-        A transformation with a `DecayState` whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`; updates have the structure, shapes and types
+        of its input.
 
     Raises:
         ValueError: for a negative strength or rate; from `init` and `update` for a mask that does not match the
@@ -124,7 +127,8 @@ def soft_threshold(
             to one, or None for all.
 
     Returns:
-        A transformation with a `DecayState` whose `update` needs `params`.
+        A transformation with a `DecayState` whose `update` needs `params`; updates have the structure, shapes and types
+        of its input.
 
     Raises:
         ValueError: for a negative strength or rate; from `init` and `update` for a mask that does not match the

@@ -28,7 +28,7 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
         nesterov: look one step ahead along m.
 
     Returns:
-        A transformation with a `MomentumState`.
+        A transformation with a `MomentumState`; updates have the structure, shapes and types of its input.
 
     Raises:
         ValueError: for a decay outside [0, 1).
@@ -82,7 +82,7 @@ def momentum(
         nesterov: look one step ahead along m.
 
     Returns:
-        An optax transformation.
+        An optax transformation; updates have the structure, shapes and types of the gradients.
 
     Raises:
         ValueError: for a negative rate, or a decay outside [0, 1).

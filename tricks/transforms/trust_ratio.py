@@ -28,7 +28,8 @@ def scale_by_trust_ratio(
         max_norm: upper bound of phi.
 
     Returns:
-        A transformation without state whose `update` needs `params`.
+        A transformation without state whose `update` needs `params`; updates have the structure, shapes and types of
+        its input.
 
     Raises:
         ValueError: for a negative bound, or bounds in the wrong order; from `init` and `update` for a mask that does
@@ -111,7 +112,8 @@ def scale_by_lamb(
         max_norm: upper bound of phi.
 
     Returns:
-        A transformation with an `AdamState` whose `update` needs `params`.
+        A transformation with an `AdamState` whose `update` needs `params`; updates have the structure, shapes and types
+        of its input.
 
     Raises:
         ValueError: as `lamb`.
@@ -193,7 +195,8 @@ def lamb(
         max_norm: upper bound of phi.
 
     Returns:
-        An optax transformation whose `update` needs `params`.
+        An optax transformation whose `update` needs `params`; updates have the structure, shapes and types of the
+        gradients.
 
     Raises:
         ValueError: for a negative rate, strength or bound, a decay outside [0, 1), or an eps that is not above 0;
