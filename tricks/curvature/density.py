@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from tricks.arguments import require_integer, require_positive
-from tricks.curvature.lanczos import orthogonalized
+from tricks.curvature.krylov import extended, flattened, is_rounding, next_unit, random_unit
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
 
@@ -111,29 +110,17 @@ def spectral_density(operator: Operator, *, key: jax.Array, probes: int = 10, st
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _density(operator: Operator, key: jax.Array, probes: int, steps: int) -> SpectralDensity:
-    flat, unravel = ravel_pytree(operator.like)
-    dtype = jnp.promote_types(flat.dtype, jnp.float32)
-    epsilon = jnp.finfo(dtype).eps
+    apply, size, dtype, _ = flattened(operator.apply, operator.like)
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start_key, rest_key = jax.random.split(key)
-        start = jax.random.normal(start_key, (flat.size,), dtype)
-        basis = jnp.zeros((steps + 1, flat.size), dtype).at[0].set(start / jnp.linalg.norm(start))
+        basis = jnp.zeros((steps + 1, size), dtype).at[0].set(random_unit(key, size, dtype))
 
         def grow(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             basis, projected = carry
-            image = ravel_pytree(operator.apply(unravel(basis[row].astype(flat.dtype))))[0].astype(dtype)
-            w, h = orthogonalized(image, basis)
-            projected = projected.at[row].set(h[:steps]).at[:, row].set(h[:steps])
-
-            def elsewhere() -> jax.Array:
-                # The space is invariant; what lies outside has no weight in this run.
-                return orthogonalized(jax.random.normal(jax.random.fold_in(rest_key, row), w.shape, dtype), basis)[0]
-
-            complete = jnp.linalg.norm(w) <= 10 * epsilon * jnp.linalg.norm(h)
-            w = jax.lax.cond(complete, elsewhere, lambda: w)
-            unit = w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(dtype).tiny)
-            return basis.at[row + 1].set(unit), projected
+            w, projected = extended(apply, basis, projected, row)
+            # Once the space is invariant, what lies outside has no weight in this run.
+            complete = is_rounding(jnp.linalg.norm(w), jnp.linalg.norm(projected[row]))
+            return basis.at[row + 1].set(next_unit(w, basis, complete, jax.random.fold_in(key, row))), projected
 
         _, projected = jax.lax.fori_loop(0, steps, grow, (basis, jnp.zeros((steps, steps), dtype)))
         nodes, vectors = jnp.linalg.eigh(projected)

@@ -32,7 +32,7 @@ def eigenpairs(
         which: `smallest` (the most negative), `largest`, or `both`.
         key: of the random start.
         tol: largest residual that counts as converged, as a share of the largest |eigenvalue| seen.
-        max_products: products after which it ends in any case (four more are spent on the look).
+        max_products: products after which it ends in any case (three more are spent on the look).
         basis_size: vectors of the size of the parameters in memory; by default 40, or 3 a wanted pair where those are
             more. A restart needs half as many again for a moment.
 

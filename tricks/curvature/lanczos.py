@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
+
+from tricks.curvature.krylov import extended, flattened, is_rounding, matmul, next_unit, random_unit
 
 WHICH = ("smallest", "largest", "both")
 
@@ -39,6 +40,17 @@ class _Cycle(NamedTuple):
     verified_at: jax.Array  # products after which values that are still those count as verified
     goes_on: jax.Array  # whether another product is wanted
     key: jax.Array
+
+
+class _Plan(NamedTuple):
+    apply: Callable[[jax.Array], jax.Array]  # the operator on vectors of shape (size,)
+    size: int
+    k: int
+    which: str
+    wanted: int  # pairs, at both ends together
+    m: int  # vectors in the basis
+    tol: jax.Array
+    max_products: int
 
 
 @partial(jax.jit, static_argnames=("k", "which", "basis_size", "max_products"))
@@ -76,114 +88,110 @@ def lanczos(
 
     Source: Wu and Simon 2000; Parlett 1980.
     """
-    # One long vector inside: what is compiled does not grow with the number of leaves.
-    flat, unravel = ravel_pytree(like)
-    size = flat.size
-    m = min(basis_size, size)
-    wanted = 2 * k if which == "both" else k
-    dtype = jnp.promote_types(flat.dtype, jnp.float32)
+    flat_apply, size, dtype, unravel = flattened(apply, like)
     epsilon = jnp.finfo(dtype).eps
     tol = jnp.maximum(tol, 40 * epsilon).astype(dtype)
-    keep = _kept(k, which, m)
-
-    def apply_flat(vector: jax.Array) -> jax.Array:
-        return ravel_pytree(apply(unravel(vector.astype(flat.dtype))))[0].astype(dtype)
-
-    def ends(cycle: _Cycle) -> jax.Array:
-        low, high = jnp.arange(k), cycle.filled - k + jnp.arange(k)
-        return {"smallest": low, "largest": high, "both": jnp.concatenate([low, high])}[which]
-
-    def norm_of_operator(cycle: _Cycle) -> jax.Array:
-        return jnp.max(jnp.where(jnp.arange(m) < cycle.filled, jnp.abs(cycle.values), 0))
-
-    def residuals(cycle: _Cycle) -> jax.Array:
-        parts = jnp.abs(cycle.coordinates[:, ends(cycle)])
-        return cycle.lost @ parts + cycle.beta * parts[cycle.filled - 1]
-
-    def exact(cycle: _Cycle, tol: jax.Array) -> jax.Array:
-        return (cycle.filled >= wanted) & jnp.all(residuals(cycle) <= tol * norm_of_operator(cycle))
-
-    def done(cycle: _Cycle) -> jax.Array:
-        if k == 1:
-            return exact(cycle, tol)
-        unchanged = jnp.all(jnp.abs(cycle.values[ends(cycle)] - cycle.seen) <= tol * norm_of_operator(cycle))
-        return exact(cycle, tol) & unchanged & (cycle.products >= cycle.verified_at)
-
-    def grow(cycle: _Cycle) -> _Cycle:
-        row, products = cycle.filled, cycle.products + 1
-        key, fresh_key = jax.random.split(cycle.key)
-        w, h = orthogonalized(apply_flat(cycle.basis[row]), cycle.basis)
-        projected = cycle.projected.at[row].set(h[:m]).at[:, row].set(h[:m])
-        beta = jnp.linalg.norm(w)
-        values, coordinates = _ritz(projected, row + 1)
-        cycle = cycle._replace(
-            projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
-        )
-        # A part of the tolerance is left for what the search from another vector loses.
-        converged = exact(cycle, tol / 4) & (products >= cycle.verified_at)
-        # Below this, w is rounding and no direction.
-        leaves = converged | (beta <= 10 * epsilon * norm_of_operator(cycle))
-
-        def elsewhere() -> jax.Array:
-            return orthogonalized(jax.random.normal(fresh_key, (size,), dtype), cycle.basis)[0]
-
-        following = jax.lax.cond(leaves, elsewhere, lambda: w)
-        following = following / jnp.maximum(jnp.linalg.norm(following), jnp.finfo(dtype).tiny)
-        finished = done(cycle)
-        return cycle._replace(
-            basis=cycle.basis.at[row + 1].set(following),
-            beta=jnp.where(leaves, 0, beta),
-            lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
-            seen=jnp.where(converged & ~finished, values[ends(cycle)], cycle.seen),
-            verified_at=jnp.where(
-                converged & ~finished, products + jnp.maximum(wanted + 2, products // 2), cycle.verified_at
-            ),
-            goes_on=(products < max_products) & (row + 1 < size) & ~finished,
-            key=key,
-        )
-
-    def restart(cycle: _Cycle) -> _Cycle:
-        rotation = cycle.coordinates[:, keep]
-        kept = _product(rotation.T, cycle.basis[:m])
-        count = len(keep)
-        return cycle._replace(
-            basis=jnp.zeros_like(cycle.basis).at[:count].set(kept).at[count].set(cycle.basis[m]),
-            projected=jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep])),
-            lost=jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(rotation)),
-            filled=jnp.int32(count),
-        )
-
-    start = jax.random.normal(key, (size,), dtype)
-    cycle = _Cycle(
-        jnp.zeros((m + 1, size), dtype).at[0].set(start / jnp.linalg.norm(start)),
-        jnp.zeros((m, m), dtype),
-        jnp.int32(0),
-        jnp.zeros([], dtype),
-        jnp.zeros(m, dtype),
-        jnp.zeros(m, dtype),
-        jnp.eye(m, dtype=dtype),
-        jnp.int32(0),
-        jnp.full(wanted, jnp.inf, dtype),
-        jnp.int32(0),
-        jnp.bool_(True),
-        jax.random.fold_in(key, 1),
-    )
+    m, wanted = min(basis_size, size), 2 * k if which == "both" else k
+    plan = _Plan(flat_apply, size, k, which, wanted, m, tol, max_products)
 
     def fill(cycle: _Cycle) -> _Cycle:
-        cycle = jax.lax.cond(cycle.filled == m, restart, lambda c: c, cycle)
-        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m), grow, cycle)
+        cycle = jax.lax.cond(cycle.filled == m, partial(_restarted, plan), lambda c: c, cycle)
+        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m), partial(_grown, plan), cycle)
 
-    cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, cycle)
-    vectors = _product(cycle.coordinates[:, ends(cycle)].T, cycle.basis[:m]).astype(flat.dtype)
-    found = residuals(cycle)
-    scale = norm_of_operator(cycle)
+    cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, _first(plan, key, dtype))
+    ends, residuals, norm = _ends(plan, cycle), _residuals(plan, cycle), _norm_of_operator(cycle)
+    vectors = matmul(cycle.coordinates[:, ends].T, cycle.basis[:m])
     return Eigenpairs(
-        cycle.values[ends(cycle)],
+        cycle.values[ends],
         jax.vmap(unravel)(vectors),
         # What rounding adds to every product.
-        found + 40 * epsilon * scale,
-        found <= tol * scale,
+        residuals + 40 * epsilon * norm,
+        residuals <= tol * norm,
         cycle.products,
+    )
+
+
+def _first(plan: _Plan, key: jax.Array, dtype: Any) -> _Cycle:
+    return _Cycle(
+        basis=jnp.zeros((plan.m + 1, plan.size), dtype).at[0].set(random_unit(key, plan.size, dtype)),
+        projected=jnp.zeros((plan.m, plan.m), dtype),
+        filled=jnp.int32(0),
+        beta=jnp.zeros([], dtype),
+        lost=jnp.zeros(plan.m, dtype),
+        values=jnp.zeros(plan.m, dtype),
+        coordinates=jnp.eye(plan.m, dtype=dtype),
+        products=jnp.int32(0),
+        seen=jnp.full(plan.wanted, jnp.inf, dtype),
+        verified_at=jnp.int32(0),
+        goes_on=jnp.bool_(True),
+        key=jax.random.fold_in(key, 1),
+    )
+
+
+def _ends(plan: _Plan, cycle: _Cycle) -> jax.Array:
+    low = jnp.arange(plan.k)
+    high = cycle.filled - plan.k + low
+    return {"smallest": low, "largest": high, "both": jnp.concatenate([low, high])}[plan.which]
+
+
+def _norm_of_operator(cycle: _Cycle) -> jax.Array:
+    return jnp.max(jnp.where(jnp.arange(len(cycle.values)) < cycle.filled, jnp.abs(cycle.values), 0))
+
+
+def _residuals(plan: _Plan, cycle: _Cycle) -> jax.Array:
+    parts = jnp.abs(cycle.coordinates[:, _ends(plan, cycle)])
+    return cycle.lost @ parts + cycle.beta * parts[cycle.filled - 1]
+
+
+def _exact(plan: _Plan, cycle: _Cycle, tol: jax.Array) -> jax.Array:
+    return (cycle.filled >= plan.wanted) & jnp.all(_residuals(plan, cycle) <= tol * _norm_of_operator(cycle))
+
+
+def _done(plan: _Plan, cycle: _Cycle) -> jax.Array:
+    exact = _exact(plan, cycle, plan.tol)
+    if plan.k == 1:
+        return exact
+    change = jnp.abs(cycle.values[_ends(plan, cycle)] - cycle.seen)
+    unchanged = jnp.all(change <= plan.tol * _norm_of_operator(cycle))
+    return exact & unchanged & (cycle.products >= cycle.verified_at)
+
+
+def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
+    """One product more."""
+    row, products = cycle.filled, cycle.products + 1
+    key, fresh_key = jax.random.split(cycle.key)
+    w, projected = extended(plan.apply, cycle.basis, cycle.projected, row)
+    beta = jnp.linalg.norm(w)
+    values, coordinates = _ritz(projected, row + 1)
+    cycle = cycle._replace(
+        projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
+    )
+    # A part of the tolerance is left for what the search from another vector loses.
+    converged = _exact(plan, cycle, plan.tol / 4) & (products >= cycle.verified_at)
+    leaves = converged | is_rounding(beta, _norm_of_operator(cycle))
+    finished = _done(plan, cycle)
+    from_here_on = converged & ~finished
+    return cycle._replace(
+        basis=cycle.basis.at[row + 1].set(next_unit(w, cycle.basis, leaves, fresh_key)),
+        beta=jnp.where(leaves, 0, beta),
+        lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
+        seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
+        verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 2), cycle.verified_at),
+        goes_on=(products < plan.max_products) & (row + 1 < plan.size) & ~finished,
+        key=key,
+    )
+
+
+def _restarted(plan: _Plan, cycle: _Cycle) -> _Cycle:
+    """The Ritz vectors nearest the wanted ends, and the pending one, as the first rows of the basis."""
+    keep = _kept(plan.k, plan.which, plan.m)
+    rotation, count = cycle.coordinates[:, keep], len(keep)
+    kept, pending = matmul(rotation.T, cycle.basis[: plan.m]), cycle.basis[plan.m]
+    return cycle._replace(
+        basis=cycle.basis.at[:count].set(kept).at[count].set(pending).at[count + 1 :].set(0),
+        projected=jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep])),
+        lost=jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(rotation)),
+        filled=jnp.int32(count),
     )
 
 
@@ -194,29 +202,6 @@ def _kept(k: int, which: str, m: int) -> jax.Array:
         return jnp.array([*range(half), *range(m - half, m)]) if 2 * half < m else jnp.arange(m)
     count = min(max(k, m // 2), m)
     return jnp.arange(count) if which == "smallest" else jnp.arange(m - count, m)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def orthogonalized(w: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """w without its part in a basis, and that part. One pass leaves 3e-5 of it in float32, the second 1e-6.
-
-    Args:
-        w: (n,).
-        basis: (m, n), orthonormal rows, or rows of zeros.
-
-    Returns:
-        (n,), and the coefficients (m,).
-
-    >>> orthogonalized(jnp.array([3.0, 4.0]), jnp.array([[1.0, 0.0]]))[0].tolist()
-    [0.0, 4.0]
-    """
-    h = _product(basis, w)
-    w = w - _product(h, basis)
-    correction = _product(basis, w)
-    return w - _product(correction, basis), h + correction
 
 
 def _ritz(projected: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tricks.transforms.masks import marked
+
 
 def size(tree: Any) -> int:
     """Number of scalars.
@@ -104,12 +106,7 @@ def split(params: Any, mask: Any) -> tuple[Any, Any]:
     """
     if mask is None:
         return params, jax.tree.map(lambda _: None, params)
-    try:
-        marks = jax.tree.map(lambda mark, part: jax.tree.map(lambda _: bool(mark), part), mask, params)
-    except ValueError as error:
-        raise ValueError(
-            f"mask has the structure {jax.tree.structure(mask)}; allowed: that of params, or a prefix of it"
-        ) from error
+    marks = marked(mask, params)
     if not any(jax.tree.leaves(marks)):
         raise ValueError("mask chooses no parameters; allowed: at least one True")
     chosen = jax.tree.map(lambda mark, leaf: leaf if mark else None, marks, params)
