@@ -7,6 +7,7 @@ import pytest
 
 from tricks import curvature
 from tricks.curvature import Operator
+from tricks.curvature.lanczos import lanczos
 
 RNG = np.random.default_rng(3)
 # Most of one size, so that they share what is compiled.
@@ -75,7 +76,7 @@ def test_says_so_when_it_has_not_converged():
     np.testing.assert_allclose(np.linalg.norm(exact, axis=0), found.residuals, rtol=0.05, atol=1e-5)
 
 
-@pytest.mark.parametrize("basis_size", [6, 10, 25])
+@pytest.mark.parametrize("basis_size", [8, 12, 27])
 def test_restarts_in_a_small_basis_find_the_same(basis_size):
     values = np.linspace(-1, 2, 200)
     with jax.enable_x64(True):
@@ -90,6 +91,17 @@ def test_restarts_in_a_small_basis_find_the_same(basis_size):
         )
     assert found.converged.all()
     np.testing.assert_allclose(found.values, values[:2], atol=2e-6)
+
+
+@pytest.mark.parametrize(("k", "which", "basis_size"), [(1, "smallest", 20), (5, "both", 50)])
+def test_memory_is_the_basis_and_eight_vectors(k, which, basis_size):
+    params = [jnp.ones((300, 300)), jnp.ones((300, 300))]
+    operator = curvature.hessian(lambda p: jnp.sum(jnp.tanh(jnp.tanh(jnp.ones((2, 300)) @ p[0]) @ p[1])), params)
+    options = {"k": k, "which": which, "basis_size": basis_size, "max_products": 100}
+    search = lanczos.lower(operator.apply, operator.like, jax.random.key(0), 1e-3, **options).compile()
+    memory = search.memory_analysis()
+    vectors = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / (2 * 300 * 300 * 4)
+    assert basis_size - 2 <= vectors <= basis_size + 8
 
 
 def test_a_gradient_of_zero_is_no_obstacle_at_the_lectures_saddle():
@@ -183,7 +195,7 @@ def test_an_operator_that_is_not_finite_is_refused_with_the_leaf():
         ({"which": "biggest"}, "which is 'biggest'; allowed: smallest, largest, both"),
         ({"tol": 0.0}, "tol is 0.0; allowed: a number between 0 and 1"),
         ({"max_products": 0}, "max_products is 0"),
-        ({"basis_size": 3}, "basis_size is 3; allowed: an integer, 4 or more"),
+        ({"basis_size": 3}, "basis_size is 3; allowed: an integer, 5 or more"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

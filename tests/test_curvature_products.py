@@ -119,6 +119,15 @@ def test_batches_count_by_their_examples(sizes):
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-13)
 
 
+def test_recomputing_gives_the_same_products_and_keeps_nothing():
+    params, batches = _network_params(), _batches(30, 7)
+    kept, recomputed = (curvature.hessian(network, params, batches, recompute=recompute) for recompute in (False, True))
+    np.testing.assert_allclose(curvature.dense(kept), curvature.dense(recomputed), rtol=1e-12, atol=1e-14)
+    held = [sum(leaf.size for leaf in jax.tree.leaves(operator.apply)) for operator in (kept, recomputed)]
+    data = sum(leaf.size for leaf in jax.tree.leaves((batches, params)))
+    assert held[1] < data + 37 < held[0]  # Less than a number an example.
+
+
 def test_gauss_newton_is_the_hessian_without_the_curvature_of_the_model():
     params, batches = _network_params(), _batches(10, 10, 10, 7)
 
@@ -235,6 +244,17 @@ for x64, tolerance in ((False, 1e-6), (True, 1e-12)):
             a, b = (curvature.eigenpairs(o, which="both", key=jax.random.key(0), tol=1e-4) for o in (one, vectors))
             assert a.converged.all() and b.converged.all()
             assert abs(np.asarray(a.values) - np.asarray(b.values)).max() <= 10 * tolerance * abs(a.values).max()
+            # A small basis, so that it is restarted with its vectors divided.
+            c = curvature.eigenpairs(many, which="both", key=jax.random.key(0), tol=1e-4, basis_size=10, sharding=rows)
+            assert c.converged.all()
+            assert abs(np.asarray(a.values) - np.asarray(c.values)).max() <= 20 * tolerance * abs(a.values).max()
+from tricks.curvature.lanczos import lanczos
+wide = curvature.hessian(lambda w: jnp.sum(w**3), jax.device_put(jnp.ones(80_000), NamedSharding(mesh, P())))
+def memory(sharding):
+    search = lanczos.lower(wide.apply, wide.like, jax.random.key(0), 1e-3, k=1, which="smallest", basis_size=40,
+                           max_products=100, sharding=sharding)
+    return search.compile().memory_analysis().temp_size_in_bytes / 80_000 / 4
+assert memory(None) > 40 and memory(rows) < 40 / 8 + 8, (memory(None), memory(rows))
 print("done")
 """
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
-from tricks.curvature.krylov import extended, flattened, is_rounding, next_unit, random_unit
+from tricks.curvature.krylov import extended, flattened, is_rounding, next_unit
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
 
@@ -110,19 +110,20 @@ def spectral_density(operator: Operator, *, key: jax.Array, probes: int = 10, st
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _density(operator: Operator, key: jax.Array, probes: int, steps: int) -> SpectralDensity:
-    apply, size, dtype, _ = flattened(operator.apply, operator.like)
+    flat = flattened(operator.apply, operator.like)
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        basis = jnp.zeros((steps + 1, size), dtype).at[0].set(random_unit(key, size, dtype))
+        basis = flat.zeros(steps + 1).at[0].set(flat.random(key))
 
         def grow(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             basis, projected = carry
-            w, projected = extended(apply, basis, projected, row)
+            w, projected = extended(flat.apply, basis, projected, row)
             # Once the space is invariant, what lies outside has no weight in this run.
             complete = is_rounding(jnp.linalg.norm(w), jnp.linalg.norm(projected[row]))
-            return basis.at[row + 1].set(next_unit(w, basis, complete, jax.random.fold_in(key, row))), projected
+            following = next_unit(w, basis, complete, lambda: flat.random(jax.random.fold_in(key, row)))
+            return jax.lax.dynamic_update_index_in_dim(basis, following, row + 1, 0), projected
 
-        _, projected = jax.lax.fori_loop(0, steps, grow, (basis, jnp.zeros((steps, steps), dtype)))
+        _, projected = jax.lax.fori_loop(0, steps, grow, (basis, jnp.zeros((steps, steps), flat.dtype)))
         nodes, vectors = jnp.linalg.eigh(projected)
         return nodes, vectors[0] ** 2
 

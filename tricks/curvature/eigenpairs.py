@@ -4,6 +4,7 @@ import os
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from tricks.arguments import require, require_integer
 from tricks.curvature import trees
@@ -20,6 +21,7 @@ def eigenpairs(
     tol: float = 1e-3,
     max_products: int = 1000,
     basis_size: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Eigenpairs:
     """The k smallest or largest eigenvalues, or both, with vectors, residuals, and whether they are to be trusted.
 
@@ -33,8 +35,10 @@ def eigenpairs(
         key: of the random start.
         tol: largest residual that counts as converged, as a share of the largest |eigenvalue| seen.
         max_products: products after which it ends in any case (three more are spent on the look).
-        basis_size: vectors of the size of the parameters in memory; by default 40, or 3 a wanted pair where those are
-            more. A restart needs half as many again for a moment.
+        basis_size: vectors of the size of the parameters that it holds, those that it returns among them; 8 more is
+            the most that it ever takes. By default 40, or 3 a wanted pair where those are more, and those returned.
+        sharding: divides these vectors among devices: a `NamedSharding` of one dimension, as
+            `NamedSharding(mesh, PartitionSpec("data"))`. None leaves each whole.
 
     Returns:
         `Eigenpairs`: values, unit vectors stacked along a first dimension on every leaf, residuals, converged,
@@ -60,9 +64,9 @@ def eigenpairs(
     wanted = 2 * k if which == "both" else k
     if wanted > size:
         raise ValueError(f"k is {k} with which {which!r}, and the operator has {size} eigenvalues; choose fewer")
-    basis_size = max(40, 3 * wanted) if basis_size is None else basis_size
-    require_integer("basis_size", basis_size, least=min(2 * wanted + 2, size))
-    _require_memory(operator, min(basis_size, size))
+    basis_size = wanted + max(40, 3 * wanted) if basis_size is None else basis_size
+    require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
+    _require_memory(operator, min(basis_size, wanted + size))
     start_key, probe_key = jax.random.split(key)
     require_symmetric(operator, probe_key)
     return lanczos(
@@ -74,6 +78,7 @@ def eigenpairs(
         which=which,
         basis_size=basis_size,
         max_products=max_products,
+        sharding=sharding,
     )
 
 
@@ -120,7 +125,7 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
 
 def _require_memory(operator: Operator, basis_size: int) -> None:
     vector = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(operator.like)))
-    needed = (basis_size + basis_size // 2 + 8) * vector
+    needed = (basis_size + 8) * vector
     available = _available_memory()
     if available is not None and needed > available:
         raise ValueError(

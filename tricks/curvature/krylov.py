@@ -1,38 +1,77 @@
 """One step of an orthonormal Krylov basis, as the ends of a spectrum and its density both take it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.sharding import NamedSharding, PartitionSpec
 
 Vector = jax.Array
+_BLOCKS = 16
 
 
-def flattened(
-    apply: Callable[[Any], Any], like: Any
-) -> tuple[Callable[[Vector], Vector], int, Any, Callable[[Vector], Any]]:
+class Flat(NamedTuple):
+    """An operator on pytrees as one on long vectors, of which the last few entries are always 0."""
+
+    apply: Callable[[Vector], Vector]
+    size: int
+    """Entries that count."""
+    dtype: Any
+    """float32 at least."""
+    zeros: Callable[[int], jax.Array]
+    """That many vectors of zeros, as rows."""
+    random: Callable[[jax.Array], Vector]
+    """A key -> a unit vector in a random direction."""
+    rotated: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    """As the function of that name, on every device for itself."""
+    to_tree: Callable[[Vector], Any]
+
+
+def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | None = None) -> Flat:
     """An operator on pytrees as one on long vectors: what is compiled then does not grow with the number of leaves.
 
     Args:
         apply: the operator.
         like: a pytree with the structure, shapes and types of its vectors.
+        sharding: of the long vectors; None leaves that to the compiler.
 
     Returns:
-        The operator on vectors of shape (n,), n, their type (float32 at least), and the way back to a pytree.
+        `Flat`. Vectors are a few entries longer than `like`, so that they divide evenly.
 
-    >>> apply, size, _, unravel = flattened(lambda v: {"a": 2 * v["a"]}, {"a": jnp.ones((1, 2))})
-    >>> apply(jnp.ones(2)).tolist(), size, unravel(jnp.ones(2))["a"].shape
-    ([2.0, 2.0], 2, (1, 2))
+    >>> flat = flattened(lambda v: {"a": 2 * v["a"]}, {"a": jnp.ones((1, 2))})
+    >>> float(jnp.linalg.norm(flat.apply(flat.random(jax.random.key(0))))), flat.size
+    (2.0, 2)
     """
-    flat, unravel = ravel_pytree(like)
-    dtype = jnp.promote_types(flat.dtype, jnp.float32)
+    leaves, unravel = ravel_pytree(like)
+    dtype = jnp.promote_types(leaves.dtype, jnp.float32)
+    shards = 1 if sharding is None else sharding.num_devices
+    length = -(-leaves.size // (shards * _BLOCKS)) * shards * _BLOCKS
+    turn = rotated
+    if sharding is not None:
+        of_basis = NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
+        specs = PartitionSpec(), of_basis.spec, PartitionSpec()
+        turn = jax.shard_map(rotated, mesh=sharding.mesh, in_specs=specs, out_specs=of_basis.spec)
+
+    def lengthened(vector: Vector) -> Vector:
+        return jnp.pad(vector.astype(dtype), (0, length - leaves.size))
+
+    def zeros(rows: int) -> jax.Array:
+        basis = jnp.zeros((rows, length), dtype)
+        return basis if sharding is None else jax.lax.with_sharding_constraint(basis, of_basis)
 
     def to_tree(vector: Vector) -> Any:
-        return unravel(vector.astype(flat.dtype))
+        return unravel(vector[: leaves.size].astype(leaves.dtype))
 
-    return lambda vector: ravel_pytree(apply(to_tree(vector)))[0].astype(dtype), flat.size, dtype, to_tree
+    def random(key: jax.Array) -> Vector:
+        drawn = jax.random.normal(key, (leaves.size,), dtype)
+        return lengthened(drawn / jnp.linalg.norm(drawn))
+
+    def of_vector(vector: Vector) -> Vector:
+        return lengthened(ravel_pytree(apply(to_tree(vector)))[0])
+
+    return Flat(of_vector, leaves.size, dtype, zeros, random, turn, to_tree)
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -42,16 +81,6 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     [1.0, 1.0]
     """
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def random_unit(key: jax.Array, size: int, dtype: Any) -> Vector:
-    """A unit vector in a random direction.
-
-    >>> round(float(jnp.linalg.norm(random_unit(jax.random.key(0), 5, jnp.float32))), 4)
-    1.0
-    """
-    drawn = jax.random.normal(key, (size,), dtype)
-    return drawn / jnp.linalg.norm(drawn)
 
 
 def orthogonalized(w: Vector, basis: jax.Array) -> tuple[Vector, jax.Array]:
@@ -105,24 +134,44 @@ def is_rounding(beta: jax.Array, norm: jax.Array) -> jax.Array:
     return beta <= 10 * jnp.finfo(beta.dtype).eps * norm
 
 
-def next_unit(w: Vector, basis: jax.Array, leaves: jax.Array, key: jax.Array) -> Vector:
-    """The direction of w, or where the space is left one at random outside the basis.
+def next_unit(w: Vector, basis: jax.Array, leaves: jax.Array, elsewhere: Callable[[], Vector]) -> Vector:
+    """The direction of w, or where the space is left another one outside the basis.
 
     Args:
         w: (n,), orthogonal to the basis.
         basis: (m, n).
         leaves: whether w is not to be followed.
-        key: of the random direction.
+        elsewhere: gives the other direction, (n,), which may have a part in the basis.
 
     Returns:
         (n,), a unit vector, or zeros when there is nothing outside.
 
-    >>> next_unit(jnp.array([0.0, 3.0]), jnp.array([[1.0, 0.0]]), jnp.bool_(False), jax.random.key(0)).tolist()
+    >>> next_unit(jnp.array([0.0, 3.0]), jnp.array([[1.0, 0.0]]), jnp.bool_(False), lambda: jnp.ones(2)).tolist()
     [0.0, 1.0]
     """
-
-    def elsewhere() -> Vector:
-        return orthogonalized(random_unit(key, w.size, w.dtype), basis)[0]
-
-    following = jax.lax.cond(leaves, elsewhere, lambda: w)
+    following = jax.lax.cond(leaves, lambda: orthogonalized(elsewhere(), basis)[0], lambda: w)
     return following / jnp.maximum(jnp.linalg.norm(following), jnp.finfo(w.dtype).tiny)
+
+
+def rotated(rotation: jax.Array, basis: jax.Array, wanted: jax.Array) -> jax.Array:
+    """rotation basis where that is wanted, in place: a block of columns at a time.
+
+    Args:
+        rotation: (m, m).
+        basis: (m, n), n a multiple of 16.
+        wanted: a boolean; otherwise the basis stays as it is.
+
+    Returns:
+        (m, n).
+
+    >>> basis = jnp.array([[1.0] * 16, [2.0] * 16])
+    >>> rotated(jnp.array([[0.0, 1.0], [1.0, 0.0]]), basis, jnp.bool_(True))[:, -1].tolist()
+    [2.0, 1.0]
+    """
+    width = basis.shape[1] // _BLOCKS
+
+    def turn(block: jax.Array, basis: jax.Array) -> jax.Array:
+        columns = jax.lax.dynamic_slice_in_dim(basis, block * width, width, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(basis, matmul(rotation, columns), block * width, axis=1)
+
+    return jax.lax.fori_loop(0, jnp.where(wanted, _BLOCKS, 0), turn, basis)

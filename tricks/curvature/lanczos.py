@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
-from tricks.curvature.krylov import extended, flattened, is_rounding, matmul, next_unit, random_unit
+from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, matmul, next_unit
 
 WHICH = ("smallest", "largest", "both")
 
@@ -43,8 +44,7 @@ class _Cycle(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    apply: Callable[[jax.Array], jax.Array]  # the operator on vectors of shape (size,)
-    size: int
+    flat: Flat  # the operator on long vectors
     k: int
     which: str
     wanted: int  # pairs, at both ends together
@@ -53,7 +53,7 @@ class _Plan(NamedTuple):
     max_products: int
 
 
-@partial(jax.jit, static_argnames=("k", "which", "basis_size", "max_products"))
+@partial(jax.jit, static_argnames=("k", "which", "basis_size", "max_products", "sharding"))
 def lanczos(
     apply: Callable[[Any], Any],
     like: Any,
@@ -64,6 +64,7 @@ def lanczos(
     which: str,
     basis_size: int,
     max_products: int,
+    sharding: NamedSharding | None = None,
 ) -> Eigenpairs:
     """Extreme eigenpairs of a symmetric operator.
 
@@ -80,30 +81,34 @@ def lanczos(
         tol: the residual that is allowed, as a share of the norm of A.
         k: pairs at each wanted end.
         which: `smallest`, `largest` or `both`.
-        basis_size: vectors in memory, at least 2 k + 2 (4 k + 2 for `both`), or the size of the problem.
+        basis_size: vectors in memory, those that are returned among them; of the others at least 2 k + 2 (4 k + 2 for
+            `both`), or the size of the problem.
         max_products: when to stop in any case.
+        sharding: of the vectors of the basis.
 
     Returns:
         The pairs found, converged or not.
 
     Source: Wu and Simon 2000; Parlett 1980.
     """
-    flat_apply, size, dtype, unravel = flattened(apply, like)
-    epsilon = jnp.finfo(dtype).eps
-    tol = jnp.maximum(tol, 40 * epsilon).astype(dtype)
-    m, wanted = min(basis_size, size), 2 * k if which == "both" else k
-    plan = _Plan(flat_apply, size, k, which, wanted, m, tol, max_products)
+    flat = flattened(apply, like, sharding)
+    epsilon = jnp.finfo(flat.dtype).eps
+    tol = jnp.maximum(tol, 40 * epsilon).astype(flat.dtype)
+    wanted = 2 * k if which == "both" else k
+    m = min(basis_size - wanted, flat.size)
+    plan = _Plan(flat, k, which, wanted, m, tol, max_products)
 
     def fill(cycle: _Cycle) -> _Cycle:
-        cycle = jax.lax.cond(cycle.filled == m, partial(_restarted, plan), lambda c: c, cycle)
-        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m), partial(_grown, plan), cycle)
+        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m), partial(_grown, plan), _restarted(plan, cycle))
 
-    cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, _first(plan, key, dtype))
+    cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, _first(plan, key))
     ends, residuals, norm = _ends(plan, cycle), _residuals(plan, cycle), _norm_of_operator(cycle)
-    vectors = matmul(cycle.coordinates[:, ends].T, cycle.basis[:m])
+    # A row of zeros for the pending vector: a slice of the basis would be a copy of it.
+    coordinates = jnp.pad(cycle.coordinates[:, ends], ((0, 1), (0, 0))).T
     return Eigenpairs(
         cycle.values[ends],
-        jax.vmap(unravel)(vectors),
+        # One after the other, or they would lie in memory twice.
+        jax.lax.map(lambda row: flat.to_tree(matmul(row, cycle.basis)), coordinates),
         # What rounding adds to every product.
         residuals + 40 * epsilon * norm,
         residuals <= tol * norm,
@@ -111,9 +116,10 @@ def lanczos(
     )
 
 
-def _first(plan: _Plan, key: jax.Array, dtype: Any) -> _Cycle:
+def _first(plan: _Plan, key: jax.Array) -> _Cycle:
+    dtype = plan.flat.dtype
     return _Cycle(
-        basis=jnp.zeros((plan.m + 1, plan.size), dtype).at[0].set(random_unit(key, plan.size, dtype)),
+        basis=plan.flat.zeros(plan.m + 1).at[0].set(plan.flat.random(key)),
         projected=jnp.zeros((plan.m, plan.m), dtype),
         filled=jnp.int32(0),
         beta=jnp.zeros([], dtype),
@@ -160,7 +166,7 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     """One product more."""
     row, products = cycle.filled, cycle.products + 1
     key, fresh_key = jax.random.split(cycle.key)
-    w, projected = extended(plan.apply, cycle.basis, cycle.projected, row)
+    w, projected = extended(plan.flat.apply, cycle.basis, cycle.projected, row)
     beta = jnp.linalg.norm(w)
     values, coordinates = _ritz(projected, row + 1)
     cycle = cycle._replace(
@@ -171,27 +177,32 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     leaves = converged | is_rounding(beta, _norm_of_operator(cycle))
     finished = _done(plan, cycle)
     from_here_on = converged & ~finished
+    following = next_unit(w, cycle.basis, leaves, partial(plan.flat.random, fresh_key))
     return cycle._replace(
-        basis=cycle.basis.at[row + 1].set(next_unit(w, cycle.basis, leaves, fresh_key)),
+        basis=jax.lax.dynamic_update_index_in_dim(cycle.basis, following, row + 1, 0),
         beta=jnp.where(leaves, 0, beta),
         lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
         seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
         verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 2), cycle.verified_at),
-        goes_on=(products < plan.max_products) & (row + 1 < plan.size) & ~finished,
+        goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished,
         key=key,
     )
 
 
 def _restarted(plan: _Plan, cycle: _Cycle) -> _Cycle:
-    """The Ritz vectors nearest the wanted ends, and the pending one, as the first rows of the basis."""
+    """Where the basis is full: the Ritz vectors nearest the wanted ends, and the pending one, as its first rows."""
+    full = cycle.filled == plan.m
     keep = _kept(plan.k, plan.which, plan.m)
-    rotation, count = cycle.coordinates[:, keep], len(keep)
-    kept, pending = matmul(rotation.T, cycle.basis[: plan.m]), cycle.basis[plan.m]
+    chosen, count = cycle.coordinates[:, keep], len(keep)
+    rotation = jnp.zeros((plan.m + 1, plan.m + 1), chosen.dtype)
+    rotation = rotation.at[:count, : plan.m].set(chosen.T).at[count, plan.m].set(1)
+    projected = jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep]))
+    lost = jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(chosen))
     return cycle._replace(
-        basis=cycle.basis.at[:count].set(kept).at[count].set(pending).at[count + 1 :].set(0),
-        projected=jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep])),
-        lost=jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(rotation)),
-        filled=jnp.int32(count),
+        basis=plan.flat.rotated(rotation, cycle.basis, full),
+        projected=jnp.where(full, projected, cycle.projected),
+        lost=jnp.where(full, lost, cycle.lost),
+        filled=jnp.where(full, count, cycle.filled),
     )
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tricks.curvature import trees
+from tricks.curvature.batches import grouped, mean_over
 
 Loss = Callable[..., jax.Array]
 
@@ -83,7 +84,13 @@ def hvp(loss_fn: Loss, params: Any, vector: Any) -> Any:
 
 
 def hessian(
-    loss_fn: Loss, params: Any, batches: Sequence[Any] | None = None, *, mask: Any = None, mode: str | None = None
+    loss_fn: Loss,
+    params: Any,
+    batches: Sequence[Any] | None = None,
+    *,
+    mask: Any = None,
+    mode: str | None = None,
+    recompute: bool = False,
 ) -> Operator:
     """The Hessian of a loss at a point, as an operator that is linearized once and cheap to apply.
 
@@ -99,6 +106,8 @@ def hessian(
             vectors have None at the other leaves.
         mode: what batch normalization and dropout do in `loss_fn`, in words, for the record; by default the attribute
             `mode` of `loss_fn`, if it has one.
+        recompute: keep nothing of the linearization, which takes about as much memory as the activations of all
+            batches do; a product then costs half as much again.
 
     Returns:
         An `Operator` with the loss and the gradient of the point.
@@ -114,7 +123,7 @@ def hessian(
     Source: the lectures on critical points; Pearlmutter 1994.
     """
     scalar = _Scalar(loss_fn)
-    return _linearized(_HessianField(scalar), scalar, params, batches, mask, _mode(loss_fn, mode))
+    return _linearized(_HessianField(scalar), scalar, params, batches, mask, _mode(loss_fn, mode), recompute)
 
 
 def gauss_newton(
@@ -125,6 +134,7 @@ def gauss_newton(
     *,
     mask: Any = None,
     mode: str | None = None,
+    recompute: bool = False,
 ) -> Operator:
     """The Gauss-Newton matrix of a loss at a point: the Hessian without the curvature of the model.
 
@@ -137,6 +147,7 @@ def gauss_newton(
         batches: as for `hessian`.
         mask: as for `hessian`.
         mode: as for `hessian`, by default that of `model_fn`.
+        recompute: as for `hessian`.
 
     Returns:
         An `Operator` with the loss and the gradient of the point.
@@ -153,7 +164,7 @@ def gauss_newton(
 
     scalar = _Scalar(_Composed(model_fn, output_loss_fn))
     field = _GaussNewtonField(model_fn, output_loss_fn)
-    return _linearized(field, scalar, params, batches, mask, _mode(model_fn, mode))
+    return _linearized(field, scalar, params, batches, mask, _mode(model_fn, mode), recompute)
 
 
 # What is compiled for is compared by value, so that a second operator of the same loss compiles nothing: hence small
@@ -203,72 +214,55 @@ class _GaussNewtonField:
 
 
 def _linearized(
-    field: Callable[..., Any], loss_fn: Loss, params: Any, batches: Sequence[Any] | None, mask: Any, mode: str
+    field: Callable[..., Any],
+    loss_fn: Loss,
+    params: Any,
+    batches: Sequence[Any] | None,
+    mask: Any,
+    mode: str,
+    recompute: bool,
 ) -> Operator:
     trees.require_floating("params", params)
-    groups, shares = (None, None) if batches is None else _groups(batches)
+    groups, shares = (None, None) if batches is None else grouped(batches)
     chosen, rest = trees.split(params, mask)
-    loss, gradient, apply = _linearize(field, loss_fn, chosen, rest, groups, shares)
+    loss, gradient, apply = _linearize(field, loss_fn, recompute, chosen, rest, groups, shares)
     if not isinstance(loss, jax.core.Tracer):
         trees.require_finite("the loss", loss)
         trees.require_finite("the gradient", gradient)
     return Operator(apply, gradient, loss, gradient, mode)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _linearize(
-    field: Callable[..., Any], loss_fn: Loss, chosen: Any, rest: Any, groups: Any, shares: Any
+    field: Callable[..., Any], loss_fn: Loss, recompute: bool, chosen: Any, rest: Any, groups: Any, shares: Any
 ) -> tuple[jax.Array, Any, Callable[[Any], Any]]:
-    def total(function: Callable[..., Any], chosen: Any) -> Any:
-        params = trees.merge(chosen, rest)
-        if groups is None:
-            return function(params)
-        parts = []
-        for group, share in zip(groups, shares, strict=True):
+    point = trees.merge(chosen, rest)
 
-            def body(total: Any, x: tuple[Any, jax.Array]) -> tuple[Any, None]:
-                batch, share = x
-                return jax.tree.map(lambda t, f: t + share.astype(f.dtype) * f, total, function(params, batch)), None
+    def of_chosen(chosen: Any, point: Any, *batch: Any) -> Any:
+        return trees.split_like(field(trees.merge(chosen, rest), point, *batch), chosen)
 
-            first = jax.tree.map(lambda a: a[0], group)
-            shapes = jax.eval_shape(function, params, first)
-            zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            parts.append(jax.lax.scan(body, zeros, (group, share))[0])
-        return jax.tree.map(lambda *p: sum(p[1:], p[0]), *parts)
-
+    stored = jax.checkpoint(of_chosen, prevent_cse=False, policy=_nothing if recompute else _costly)
     # TensorFloat-32 and bfloat16 products, the default of some accelerators, keep too few digits for curvature.
     with jax.default_matmul_precision("highest"):
-        point = trees.merge(chosen, rest)
-        loss = total(loss_fn, chosen)
-        gradient, apply = jax.linearize(
-            lambda c: trees.split_like(total(lambda p, *batch: field(p, point, *batch), c), chosen), chosen
-        )
+        loss = mean_over(partial(loss_fn, point), groups, shares)
+        gradient, apply = jax.linearize(lambda c: mean_over(partial(stored, c, point), groups, shares), chosen)
     return loss, gradient, apply
 
 
-def _groups(batches: Sequence[Any]) -> tuple[list[Any], list[jax.Array]]:
-    """Stacks batches of equal shapes, and gives each its share of all examples."""
-    batches = list(batches)
-    if not batches:
-        raise ValueError("batches is empty; allowed: one batch or more, or None for a loss of the parameters alone")
-    stacks: dict[Any, list[Any]] = {}
-    counts: dict[Any, int] = {}
-    for i, batch in enumerate(batches):
-        leaves, structure = jax.tree.flatten(batch)
-        if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves) or len({len(leaf) for leaf in leaves}) != 1:
-            shapes = [jnp.shape(leaf) for leaf in leaves]
-            raise ValueError(
-                f"batches[{i}] has leaves of shapes {shapes}; allowed: arrays with the same first dimension, the "
-                "number of examples"
-            )
-        if len(leaves[0]) == 0:
-            raise ValueError(f"batches[{i}] has no examples; allowed: 1 or more")
-        key = structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-        stacks.setdefault(key, []).append(batch)
-        counts[key] = len(leaves[0])
-    total = sum(counts[key] * len(stack) for key, stack in stacks.items())
-    groups = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *stack) for stack in stacks.values()]
-    return groups, [jnp.full(len(stack), counts[key] / total) for key, stack in stacks.items()]
+# What is computed again in every product rather than kept from the linearization: it costs less than its memory.
+_CHEAP = {
+    *("add", "add_any", "sub", "mul", "div", "neg", "max", "min", "abs", "sign", "square", "integer_pow", "clamp"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "select_n", "convert_element_type", "stop_gradient"),
+    *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "pad", "rev", "iota", "copy"),
+}
+
+
+def _costly(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name not in _CHEAP
+
+
+def _nothing(*_: Any, **__: Any) -> bool:
+    return False
 
 
 def _mode(loss_fn: Callable[..., Any], mode: str | None) -> str:
