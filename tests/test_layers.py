@@ -34,7 +34,7 @@ _OUTSIDE = {
     "tricks.early_stopping": {"jax"},
     "tricks.plateau": {"jax"},
     "tricks.transforms": {"jax", "optax"},
-    "tricks.curvature": {"jax", "optax"},
+    "tricks.curvature": {"jax", "optax", "numpy", "scipy"},  # The last two come with JAX.
     "tricks.losses": {"jax", "optax"},
     "tricks.models": {"jax", "flax"},
 }

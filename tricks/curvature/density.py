@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
-from tricks.curvature.krylov import extended, flattened, is_rounding, next_unit
+from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, matmul, next_unit
+from tricks.curvature.memory import require_memory
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
 
@@ -19,6 +20,8 @@ class SpectralDensity(NamedTuple):
     """(probes, steps)."""
     weights: jax.Array
     """(probes, steps)."""
+    residuals: jax.Array
+    """(probes, steps): an eigenvalue lies within this distance of the node."""
 
     def mean_of(self, values: jax.Array) -> Estimate:
         """Mean over all eigenvalues of a function of them, with its standard error over the probes.
@@ -32,7 +35,7 @@ class SpectralDensity(NamedTuple):
         Returns:
             Mean and standard error, scalars or (points,).
 
-        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2))
+        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2), jnp.zeros((2, 2)))
         >>> float(density.mean_of(density.nodes).mean)
         2.5
         """
@@ -50,7 +53,7 @@ class SpectralDensity(NamedTuple):
         Returns:
             Mean and standard error, scalars.
 
-        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2))
+        >>> density = SpectralDensity(jnp.array([[1.0, 3.0]] * 2), jnp.array([[0.25, 0.75]] * 2), jnp.zeros((2, 2)))
         >>> float(density.share_between(2.0, jnp.inf).mean)
         0.75
         """
@@ -69,7 +72,7 @@ class SpectralDensity(NamedTuple):
         Raises:
             ValueError: for a width that is not above 0.
 
-        >>> density = SpectralDensity(jnp.zeros((2, 1)), jnp.ones((2, 1)))
+        >>> density = SpectralDensity(jnp.zeros((2, 1)), jnp.ones((2, 1)), jnp.zeros((2, 1)))
         >>> round(float(density.smoothed(jnp.zeros(1), 1.0).mean[0]), 4)
         0.3989
         """
@@ -78,7 +81,9 @@ class SpectralDensity(NamedTuple):
         return self.mean_of(jnp.exp(-(away**2) / 2) / (width * (2 * jnp.pi) ** 0.5))
 
 
-def spectral_density(operator: Operator, *, key: jax.Array, probes: int = 10, steps: int = 80) -> SpectralDensity:
+def spectral_density(
+    operator: Operator, *, key: jax.Array, probes: int = 10, steps: int = 80, reorthogonalize: bool = True
+) -> SpectralDensity:
     """The spread of all eigenvalues, from Lanczos runs of random vectors.
 
     The Ritz values of a run from a random unit vector v, weighted by the squared first entries of their vectors, are a
@@ -89,42 +94,83 @@ def spectral_density(operator: Operator, *, key: jax.Array, probes: int = 10, st
         key: of the random vectors.
         probes: runs, 2 or more; the standard error falls as the root of their number.
         steps: products a run, 1 or more; more of them resolve finer.
+        reorthogonalize: keep all vectors of a run and orthogonalize twice against them. Otherwise three vectors are
+            all that is kept, and an eigenvalue may appear as several nodes that share its weight.
 
     Returns:
         `SpectralDensity`.
 
     Raises:
-        ValueError: for too few probes or steps.
+        ValueError: for too few probes or steps, or more vectors than the memory holds.
 
     >>> from tricks.curvature import hessian
     >>> density = spectral_density(hessian(lambda w: jnp.sum(w**2), jnp.ones(5)), key=jax.random.key(0), steps=1)
     >>> round(float(density.mean_of(density.nodes).mean), 4)
     2.0
 
-    Source: Golub and Meurant 2010; Ghorbani et al., arXiv 1901.10159.
+    Source: Golub and Meurant 2010; Ghorbani et al., arXiv 1901.10159; Chen, Trogdon and Ubaru, arXiv 2105.06595.
     """
     require_integer("probes", probes, least=2)
     require_integer("steps", steps, least=1)
-    return _density(operator, key, probes, min(steps, operator.size))
+    if reorthogonalize:
+        steps = min(steps, operator.size)
+        require_memory("steps", steps, operator.like)
+    return _density(operator, key, probes, steps, reorthogonalize)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
-def _density(operator: Operator, key: jax.Array, probes: int, steps: int) -> SpectralDensity:
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _density(operator: Operator, key: jax.Array, probes: int, steps: int, reorthogonalize: bool) -> SpectralDensity:
     flat = flattened(operator.apply, operator.like)
+    run = _orthogonal_run if reorthogonalize else _three_term_run
 
-    def run(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        basis = flat.zeros(steps + 1).at[0].set(flat.random(key))
-
-        def grow(row: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            basis, projected = carry
-            w, projected = extended(flat.apply, basis, projected, row)
-            # Once the space is invariant, what lies outside has no weight in this run.
-            complete = is_rounding(jnp.linalg.norm(w), jnp.linalg.norm(projected[row]))
-            following = next_unit(w, basis, complete, lambda: flat.random(jax.random.fold_in(key, row)))
-            return jax.lax.dynamic_update_index_in_dim(basis, following, row + 1, 0), projected
-
-        _, projected = jax.lax.fori_loop(0, steps, grow, (basis, jnp.zeros((steps, steps), flat.dtype)))
+    def quadrature(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        projected, beta = run(flat, key, steps)
         nodes, vectors = jnp.linalg.eigh(projected)
-        return nodes, vectors[0] ** 2
+        return nodes, vectors[0] ** 2, beta * jnp.abs(vectors[-1])
 
-    return SpectralDensity(*jax.lax.map(run, jax.random.split(key, probes)))
+    return SpectralDensity(*jax.lax.map(quadrature, jax.random.split(key, probes)))
+
+
+def _orthogonal_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
+    def grow(row: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        basis, projected, _ = carry
+        w, projected = extended(flat.apply, basis, projected, row)
+        beta = jnp.linalg.norm(w)
+        # Once the space is invariant, what lies outside has no weight in this run.
+        complete = is_rounding(beta, jnp.linalg.norm(projected[row]))
+        following = next_unit(w, basis, complete, lambda: flat.random(jax.random.fold_in(key, row)))
+        basis = jax.lax.dynamic_update_index_in_dim(basis, following, row + 1, 0)
+        return basis, projected, jnp.where(complete, 0, beta)
+
+    basis = flat.zeros(steps + 1).at[0].set(flat.random(key))
+    start = basis, jnp.zeros((steps, steps), flat.dtype), jnp.zeros([], flat.dtype)
+    _, projected, beta = jax.lax.fori_loop(0, steps, grow, start)
+    return projected, beta
+
+
+def _three_term_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
+    def grow(carry: _ThreeTerms, _: None) -> tuple[_ThreeTerms, tuple[jax.Array, jax.Array]]:
+        w = flat.apply(carry.v) - carry.beta * carry.before
+        # After the space is complete v is 0; nodes of no weight then stand where another stood, inside the spectrum.
+        alpha = jnp.where(carry.complete, carry.alpha, matmul(carry.v, w))
+        w = w - alpha * carry.v
+        norm = jnp.maximum(carry.norm, jnp.abs(alpha) + carry.beta)
+        beta = jnp.linalg.norm(w)
+        complete = carry.complete | is_rounding(beta, norm)
+        beta = jnp.where(complete, 0, beta)
+        following = jnp.where(complete, 0, w / jnp.maximum(beta, jnp.finfo(w.dtype).tiny))
+        return _ThreeTerms(carry.v, following, alpha, beta, norm, complete), (alpha, beta)
+
+    zero, v = jnp.zeros([], flat.dtype), flat.random(key)
+    start = _ThreeTerms(jnp.zeros_like(v), v, zero, zero, zero, jnp.bool_(False))
+    _, (alphas, betas) = jax.lax.scan(grow, start, length=steps)
+    return jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1), betas[-1]
+
+
+class _ThreeTerms(NamedTuple):
+    before: jax.Array
+    v: jax.Array
+    alpha: jax.Array
+    beta: jax.Array
+    norm: jax.Array
+    complete: jax.Array

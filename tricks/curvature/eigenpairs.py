@@ -1,7 +1,5 @@
 """Ends of an operator's spectrum, after a look at whether it has one."""
 
-import os
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
@@ -9,6 +7,7 @@ from jax.sharding import NamedSharding
 from tricks.arguments import require, require_integer
 from tricks.curvature import trees
 from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
+from tricks.curvature.memory import require_memory
 from tricks.curvature.products import Operator
 
 
@@ -66,7 +65,7 @@ def eigenpairs(
         raise ValueError(f"k is {k} with which {which!r}, and the operator has {size} eigenvalues; choose fewer")
     basis_size = wanted + max(40, 3 * wanted) if basis_size is None else basis_size
     require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
-    _require_memory(operator, min(basis_size, wanted + size))
+    require_memory("basis_size", min(basis_size, wanted + size), operator.like)
     start_key, probe_key = jax.random.split(key)
     require_symmetric(operator, probe_key)
     return lanczos(
@@ -121,24 +120,3 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
             f"the operator is not symmetric: u.Av and v.Au differ by {share:.2g} of their size; is a gradient custom "
             "or stopped?"
         )
-
-
-def _require_memory(operator: Operator, basis_size: int) -> None:
-    vector = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(operator.like)))
-    needed = (basis_size + 8) * vector
-    available = _available_memory()
-    if available is not None and needed > available:
-        raise ValueError(
-            f"basis_size is {basis_size}, {needed / 2**30:.1f} GiB of vectors of {vector / 2**20:.0f} MiB; "
-            f"{available / 2**30:.1f} GiB are free: choose fewer"
-        )
-
-
-def _available_memory() -> float | None:
-    stats = jax.devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return float(stats["bytes_limit"] - stats["bytes_in_use"])
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -1,0 +1,242 @@
+"""Verdicts on more than a thousand planted points, none of them wrong; their evidence; held-out batches; networks."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tricks import curvature, models
+
+KINDS = ("minimum", "maximum", "saddle", "degenerate", "flat maximum", "flat saddle", "not critical")
+TRUTH = {"flat maximum": "degenerate", "flat saddle": "saddle"}
+
+
+def quadratic(point, batch):
+    matrix, center = batch
+    away = point - center[0]
+    return away @ (matrix[0] @ away) / 2
+
+
+def _planted(kind, n, rng):
+    """A quadratic's matrix, its center, a point, and the eigenvalues; scales over many orders of magnitude."""
+    magnitudes = np.exp(rng.uniform(rng.uniform(-5.7, 0), 0, n))
+    magnitudes[0] = 1
+    signs = np.where(rng.permutation(n) < rng.integers(1, n), -1, 1)
+    if kind in ("minimum", "degenerate"):
+        signs = np.ones(n)
+    if kind in ("maximum", "flat maximum"):
+        signs = -np.ones(n)
+    values = magnitudes * signs
+    if kind in ("degenerate", "flat maximum", "flat saddle"):
+        values[1 + rng.permutation(n - 1)[: rng.integers(1, n - 2)]] = 0
+    if kind == "flat saddle":
+        values[:3] = 1, -0.5, 0
+    values *= 10.0 ** rng.uniform(-4, 4)
+    q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    matrix = (q * values) @ q.T
+    center = (10.0 ** rng.uniform(-2, 2) * rng.normal(size=n)).astype(np.float32)
+    point = center.copy()
+    if kind == "not critical":
+        point = point + 10.0 ** rng.uniform(-2, 1) * (1 + np.linalg.norm(center)) * rng.normal(size=n) / n**0.5
+    return (matrix + matrix.T) / 2, center, point, values
+
+
+def _classify(matrix, center, point, dtype, **options):
+    batch = jnp.asarray(matrix[None], dtype), jnp.asarray(center[None], dtype)
+    return curvature.classify(quadratic, jnp.asarray(point, dtype), [batch], **options)
+
+
+@pytest.mark.parametrize(
+    ("n", "cases", "dense_up_to", "dtype"),
+    [(24, 560, 1024, np.float32), (24, 350, 0, np.float32), (24, 70, 0, np.float64), (24, 70, 1024, np.float64)],
+)
+def test_no_verdict_on_a_planted_point_is_wrong(n, cases, dense_up_to, dtype):
+    rng = np.random.default_rng(cases)
+    found, wrong = Counter(), []
+    with jax.enable_x64(dtype == np.float64):
+        for case in range(cases):
+            kind = KINDS[case % len(KINDS)]
+            matrix, center, point, values = _planted(kind, n, rng)
+            key = jax.random.key(case)
+            result = _classify(matrix, center, point, dtype, key=key, dense_up_to=dense_up_to)
+            truth = TRUTH.get(kind, kind)
+            found[result.verdict == "undecided", truth == "degenerate"] += 1
+            if result.verdict not in (truth, "undecided"):
+                wrong.append((kind, result.verdict, result.reason, np.sort(values)))
+    assert not wrong, wrong[:3]
+    assert found[True, False] <= 0.1 * (found[True, False] + found[False, False])
+
+
+def _is_right(result, values):
+    """Whether a verdict holds at the tolerance that it names."""
+    if result.verdict == "saddle":
+        return values.min() < 0 < values.max()
+    if result.verdict == "minimum":
+        return values.min() > 0
+    if result.verdict == "maximum":
+        return values.max() < 0
+    both = values.min() < -result.tolerance and values.max() > result.tolerance
+    return result.verdict == "degenerate" and abs(values).min() <= result.tolerance and not both
+
+
+@pytest.mark.parametrize(("n", "dense_up_to", "cases"), [(24, 1024, 150), (24, 0, 60), (150, 0, 30)])
+def test_spectra_over_eight_orders_of_magnitude(n, dense_up_to, cases):
+    rng = np.random.default_rng(n + dense_up_to)
+    held, undecided = Counter(), 0
+    for case in range(cases):
+        magnitudes = 10.0 ** rng.uniform(-8, 0, n)
+        values = magnitudes * [np.ones(n), -np.ones(n), rng.choice([-1, 1], n), 1 - 2 * np.eye(n)[3]][case % 4]
+        values[0] = 1 if case % 4 != 1 else -1
+        q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+        matrix = ((q * values) @ q.T).astype(np.float32)
+        matrix = (matrix + matrix.T) / 2
+        values = np.linalg.eigvalsh(matrix.astype(np.float64))
+        center = rng.normal(size=n)
+        result = _classify(matrix, center, center, np.float32, key=jax.random.key(case), dense_up_to=dense_up_to)
+        undecided += result.verdict == "undecided"
+        assert result.verdict == "undecided" or _is_right(result, values), (result.verdict, result.reason, values)
+        assert result.bounds[0] <= values[0] + 1e-6 <= result.bounds[1] + 2e-6
+        positive, negative = np.sum(values > result.tolerance), np.sum(values < -result.tolerance)
+        truths = {
+            "positive": positive,
+            "negative": negative,
+            "zero": n - positive - negative,
+            "minimum_ratio": np.mean(values > 0),
+            "significant_minimum_ratio": positive / (positive + negative),
+        }
+        for name, truth in truths.items():
+            interval = getattr(result, name)
+            held[name] += interval.lower - 1e-5 * n <= truth <= interval.upper + 1e-5 * n
+    assert min(held.values()) >= 0.9 * cases, held
+    assert undecided <= 0.15 * cases
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.02, "minimum"), (-0.01, "saddle"), (0.0, "degenerate")])
+def test_five_thousand_parameters(low, verdict):
+    values = np.concatenate([[low], np.linspace(0.05, 1, 4999)]).astype(np.float32)
+    # A reflection makes the eigenvectors dense at the cost of a few vectors.
+    mirror = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    mirror /= np.linalg.norm(mirror)
+
+    def loss(point):
+        turned = point - 2 * mirror * jnp.dot(mirror, point)
+        return jnp.sum(values * turned**2) / 2
+
+    result = curvature.classify(loss, jnp.zeros(5000), key=jax.random.key(0))
+    assert result.verdict == verdict
+    assert result.smallest == pytest.approx(low, abs=1e-3)
+    assert result.largest == pytest.approx(1, abs=1e-3)
+    assert result.confidence == 1 if verdict == "saddle" else 0.99 <= result.confidence < 1
+    assert result.positive.lower <= 4999 + (low > 0) <= result.positive.upper + 1e-2
+
+
+@pytest.mark.parametrize("dense_up_to", [0, 1024])
+def test_the_lectures_example(dense_up_to):
+    result = curvature.classify(
+        lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2), key=jax.random.key(0), dense_up_to=dense_up_to
+    )
+    assert result.verdict == "saddle"
+    assert (result.loss, result.gradient_norm) == (1, 0)
+    np.testing.assert_allclose([result.smallest, result.largest], [-2, 2], rtol=1e-6)
+    # The way out is along (1, 1).
+    np.testing.assert_allclose(abs(result.smallest_vector[0] + result.smallest_vector[1]), 2**0.5, rtol=1e-5)
+    assert result.minimum_ratio.lower <= 0.5 <= result.minimum_ratio.upper
+    assert result.confidence == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "point", "verdict"),
+    [
+        (lambda w: w[0] * w[1] * w[2], [0, 0, 0], "degenerate"),
+        (lambda w: w[0] ** 3 - 3 * w[0] * w[1] ** 2, [0, 0, 0], "degenerate"),
+        (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [2, 0.5, 0], "degenerate"),
+        (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [1, -1, 0], "not critical"),
+        (lambda w: w[0] + 0 * w[1], [1, 1, 1], "not critical"),
+        (lambda w: jnp.sum(jnp.cos(w)), [0, 0, 0], "maximum"),
+        (lambda w: 0 * jnp.sum(w), [1, 2, 3], "degenerate"),
+    ],
+)
+@pytest.mark.parametrize("dense_up_to", [0, 1024])
+def test_textbook_points(loss, point, verdict, dense_up_to):
+    result = curvature.classify(loss, jnp.array(point, jnp.float32), key=jax.random.key(0), dense_up_to=dense_up_to)
+    assert result.verdict == verdict, result.reason
+    assert result.reason
+
+
+def _noisy(w, batch):
+    # In expectation the minimum |w|^2; the curvature of a batch has noise.
+    return jnp.sum(w**2) * 0.05 + jnp.mean(batch @ (w**2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_curvature_that_only_the_batch_has_is_no_saddle(seed):
+    noise = jax.random.normal(jax.random.key(seed), (8, 20))
+    others = jax.random.normal(jax.random.key(seed + 10), (4000, 20))
+    options = {"key": jax.random.key(0)}
+    alone = curvature.classify(_noisy, jnp.zeros(20), [noise], **options)
+    checked = curvature.classify(_noisy, jnp.zeros(20), [noise], held_out=[others], **options)
+    assert alone.verdict == "saddle"
+    assert checked.verdict == "undecided"
+    assert checked.held_out_curvature > checked.smallest / 2
+    assert "held-out" in checked.reason
+    shared = jnp.concatenate([noise, noise])
+    assert curvature.classify(_noisy, jnp.zeros(20), [noise], held_out=[shared], **options).verdict == "saddle"
+
+
+def test_identical_units_are_a_saddle_with_a_way_out():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(200, 4)), jnp.float32)
+    labels = jnp.argmax(x[:, :3], axis=1)
+    apply, params, state = models.build(
+        input_size=4,
+        output_size=3,
+        hidden_sizes=(6,),
+        activation="tanh",
+        initializer="identical",
+        key=jax.random.key(1),
+    )
+
+    def loss(params):
+        outputs, _ = apply(params, state, x)
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+    # To the bottom of the manifold in which the units stay alike, where only a saddle can be.
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    @jax.jit
+    def step(params, opt_state):
+        value, gradient = value_and_grad(params, state=opt_state)
+        updates, opt_state = solver.update(gradient, opt_state, params, value=value, grad=gradient, value_fn=loss)
+        return optax.apply_updates(params, updates), opt_state
+
+    opt_state = solver.init(params)
+    for _ in range(60):
+        params, opt_state = step(params, opt_state)
+    result = curvature.classify(loss, params, key=jax.random.key(0), gradient_tolerance=1e-2)
+    assert result.verdict == "saddle", result
+    for sign in (0.3, -0.3):
+        moved = jax.tree.map(lambda p, u, sign=sign: p + sign * u, params, result.smallest_vector)
+        assert loss(moved) < result.loss
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": 0.0}, "tolerance is 0.0; allowed: a number between 0 and 1"),
+        ({"confidence": 1.0}, "confidence is 1.0; allowed: a number between 0 and 1"),
+        ({"gradient_tolerance": -1.0}, "gradient_tolerance is -1.0"),
+        ({"dense_up_to": -1}, "dense_up_to is -1; allowed: an integer, 0 or more"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        curvature.classify(lambda w: jnp.sum(w**2), jnp.ones(3), key=jax.random.key(0), **options)
+
+
+def test_an_operator_without_a_gradient_is_refused():
+    with pytest.raises(ValueError, match="operator has no gradient"):
+        curvature.classify_operator(curvature.Operator(lambda v: v, jnp.ones(2)), jnp.ones(2), key=jax.random.key(0))

@@ -1,0 +1,238 @@
+"""Minimum, maximum, saddle, degenerate, not critical: what a point is, with its evidence."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tricks.arguments import require, require_integer, require_not_negative
+from tricks.curvature import trees
+from tricks.curvature.products import Loss, Operator, hessian
+from tricks.curvature.signs import Interval
+from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends
+
+VERDICTS = ("minimum", "maximum", "saddle", "degenerate", "not critical", "undecided")
+
+
+class CriticalPoint(NamedTuple):
+    """A verdict on a point and what it rests on. Numbers are Python floats; vectors have the parameters' structure."""
+
+    verdict: str
+    """One of `VERDICTS`."""
+    reason: str
+    """The evidence in a sentence."""
+    loss: float
+    gradient_norm: float
+    gradient_tolerance: float
+    """Up to which the gradient counts as zero."""
+    smallest: float
+    largest: float
+    residuals: tuple[float, float]
+    """|H v - value v| of the two; an eigenvalue lies within that distance."""
+    smallest_vector: Any
+    """A unit vector; where `smallest` is negative, the way out, in either direction."""
+    largest_vector: Any
+    positive: Interval
+    """Number of eigenvalues above `tolerance`."""
+    zero: Interval
+    negative: Interval
+    tolerance: float
+    """Up to which |eigenvalue| counts as zero."""
+    bounds: tuple[float, float]
+    """No eigenvalue lies outside these, at the confidence given."""
+    minimum_ratio: Interval
+    """Eigenvalues above 0 as a share of all, as in the lectures."""
+    significant_minimum_ratio: Interval
+    """The same without those that count as zero."""
+    confidence: float
+    """Of what the verdict says: 1 where it was computed and not estimated."""
+    held_out_curvature: float | None
+    """u.Hu of the smallest one's vector on the held-out batches."""
+    products: int
+    """How often the Hessian was applied to a vector."""
+    mode: str
+    """What batch normalization and dropout did."""
+
+
+def classify(
+    loss_fn: Loss,
+    params: Any,
+    batches: Sequence[Any] | None = None,
+    *,
+    held_out: Sequence[Any] | None = None,
+    key: jax.Array,
+    mask: Any = None,
+    mode: str | None = None,
+    gradient_tolerance: float | None = None,
+    tolerance: float | None = None,
+    confidence: float = 0.99,
+    dense_up_to: int = 1024,
+    recompute: bool = False,
+) -> CriticalPoint:
+    """What kind of point this is: a minimum, a maximum, a saddle, degenerate, not critical, or undecided.
+
+    With gradient g and Hessian H: |g| above its tolerance, not critical. Otherwise eigenvalues of both signs: a saddle;
+    all above zero: a minimum; all below: a maximum; of one sign and zero: degenerate, since second derivatives do not
+    tell. Undecided where the evidence allows two of these.
+
+    Of a small problem the whole spectrum is computed. Of a large one Lanczos finds both ends: a negative eigenvalue
+    that is found is certain; that there is none further out holds at the `confidence`, over the random starts.
+
+    Args:
+        loss_fn: as for `hessian`.
+        params: the point.
+        batches: as for `hessian`.
+        held_out: other batches of the same kind, disjoint from `batches`, where those are a sample of the data: a
+            negative curvature counts only if it is at least half as negative on them. None takes the loss as exact.
+        key: of the random vectors.
+        mask: restricts to a part of the parameters, as for `hessian`.
+        mode: as for `hessian`.
+        gradient_tolerance: |g| up to this counts as zero. By default sqrt(epsilon) |H| (1 + |params|), epsilon the
+            precision: |g| / |H| is how far away a critical point is at the least.
+        tolerance: |eigenvalue| up to this share of |H| counts as zero. By default what rounding can do where the
+            spectrum is computed, and 1e-3 where it is estimated; the smaller it is, the more products that takes.
+        confidence: at which it is claimed that no eigenvalue lies further out, above 0 and below 1.
+        dense_up_to: number of parameters up to which the whole spectrum is computed.
+        recompute: as for `hessian`.
+
+    Returns:
+        `CriticalPoint`.
+
+    Raises:
+        ValueError: as `hessian` and `eigenpairs`, or for a tolerance or confidence out of range.
+
+    >>> point = classify(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2), key=jax.random.key(0))
+    >>> point.verdict, round(point.smallest, 4), round(point.largest, 4), point.minimum_ratio.value
+    ('saddle', -2.0, 2.0, 0.5)
+
+    Source: the lectures on critical points; Kuczynski and Wozniakowski 1992 for the confidence.
+    """
+    operator = hessian(loss_fn, params, batches, mask=mask, mode=mode, recompute=recompute)
+    other = None
+    if held_out is not None:
+        other = hessian(loss_fn, params, held_out, mask=mask, mode=mode, recompute=recompute)
+    return classify_operator(
+        operator,
+        trees.split(params, mask)[0],
+        held_out=other,
+        key=key,
+        gradient_tolerance=gradient_tolerance,
+        tolerance=tolerance,
+        confidence=confidence,
+        dense_up_to=dense_up_to,
+    )
+
+
+def classify_operator(
+    operator: Operator,
+    params: Any,
+    *,
+    held_out: Operator | None = None,
+    key: jax.Array,
+    gradient_tolerance: float | None = None,
+    tolerance: float | None = None,
+    confidence: float = 0.99,
+    dense_up_to: int = 1024,
+) -> CriticalPoint:
+    """`classify` for an operator that is there already.
+
+    Args:
+        operator: as `hessian` makes it, with a gradient.
+        params: the point, of the structure of the operator's vectors.
+        held_out: the same on held-out batches.
+        key: as for `classify`, and so the others.
+        gradient_tolerance: likewise.
+        tolerance: likewise.
+        confidence: likewise.
+        dense_up_to: likewise.
+
+    Returns:
+        `CriticalPoint`.
+
+    Raises:
+        ValueError: as `classify`, or for an operator without a gradient.
+
+    >>> operator = hessian(lambda w: jnp.sum(w**2), jnp.zeros(3))
+    >>> classify_operator(operator, jnp.zeros(3), key=jax.random.key(0)).verdict
+    'minimum'
+    """
+    if operator.gradient is None or operator.loss is None:
+        raise ValueError("operator has no gradient; allowed: one that hessian or gauss_newton made")
+    trees.require_like("params", params, operator.like)
+    if gradient_tolerance is not None:
+        require_not_negative("gradient_tolerance", gradient_tolerance)
+    if tolerance is not None:
+        require("tolerance", tolerance, "a number between 0 and 1", lambda x: 0 < x < 1)
+    require("confidence", confidence, "a number between 0 and 1", lambda x: 0 < x < 1)
+    require_integer("dense_up_to", dense_up_to, least=0)
+    if operator.size <= dense_up_to:
+        ends, signs = dense_ends(operator, key, tolerance)
+    else:
+        ends, signs = lanczos_ends(operator, key, tolerance, confidence)
+    gradient_norm, confirmed = float(trees.norm(operator.gradient)), None
+    if gradient_tolerance is None:
+        epsilon = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps)
+        gradient_tolerance = epsilon**0.5 * ends.norm * (1 + float(trees.norm(params)))
+    if held_out is not None and ends.smallest < 0:
+        u = ends.smallest_vector
+        confirmed = float(trees.dot(u, held_out(u)))
+    verdict, reason = _verdict(ends, gradient_norm, gradient_tolerance, confirmed)
+    certain = verdict in ("saddle", "not critical") or ends.confidence == 1
+    return CriticalPoint(
+        verdict=verdict,
+        reason=reason,
+        loss=float(operator.loss),
+        gradient_norm=gradient_norm,
+        gradient_tolerance=gradient_tolerance,
+        smallest=ends.smallest,
+        largest=ends.largest,
+        residuals=ends.residuals,
+        smallest_vector=ends.smallest_vector,
+        largest_vector=ends.largest_vector,
+        **signs._asdict(),
+        tolerance=ends.tolerance,
+        bounds=ends.bounds,
+        confidence=1.0 if certain else ends.confidence,
+        held_out_curvature=confirmed,
+        products=ends.products + (confirmed is not None),
+        mode=operator.mode,
+    )
+
+
+def _verdict(ends: Ends, gradient_norm: float, gradient_tolerance: float, confirmed: float | None) -> tuple[str, str]:
+    low, high = ends.bounds
+    found = f"eigenvalues from {ends.smallest:.3g} to {ends.largest:.3g}"
+    if gradient_norm > gradient_tolerance:
+        return "not critical", (
+            f"the gradient norm {gradient_norm:.3g} is above {gradient_tolerance:.3g}: the loss still falls along the "
+            f"gradient; {found}"
+        )
+    if ends.norm == 0:
+        return "degenerate", "the Hessian is zero, and so is the gradient"
+    negative, positive = ends.smallest < -ends.sign_tolerance, ends.largest > ends.sign_tolerance
+    if negative and confirmed is not None and confirmed > ends.smallest / 2:
+        return "undecided", (
+            f"a curvature of {ends.smallest:.3g} on the batches is {confirmed:.3g} on the held-out ones: it may be "
+            "theirs alone; take more examples"
+        )
+    if negative and positive:
+        return "saddle", f"both signs, {found}: the loss falls both ways along the eigenvector of the smallest"
+    if negative:
+        if high < -ends.sign_tolerance:
+            return "maximum", f"all negative, {found}"
+        return _degenerate(ends, ends.largest >= -ends.tolerance and high <= ends.tolerance, found, "positive")
+    if low > ends.sign_tolerance:
+        return "minimum", f"all positive, {found}"
+    return _degenerate(ends, ends.smallest <= ends.tolerance and low >= -ends.tolerance, found, "negative")
+
+
+def _degenerate(ends: Ends, is_certain: bool, found: str, absent: str) -> tuple[str, str]:
+    if is_certain:
+        return "degenerate", (
+            f"none is {absent} and some are zero within {ends.tolerance:.3g}, {found}: second derivatives do not tell"
+        )
+    return "undecided", (
+        f"none that is {absent} was found, {found}, and whether the last is zero was not settled: bounds "
+        f"{ends.bounds[0]:.3g} to {ends.bounds[1]:.3g}; a smaller tolerance takes more products and tells more"
+    )

@@ -1,0 +1,123 @@
+"""How many eigenvalues are positive, zero and negative, counted or estimated."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betainc
+
+from tricks.curvature.density import SpectralDensity
+
+
+class Interval(NamedTuple):
+    """A value with its bounds; all three are the same where it was counted."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class Signs(NamedTuple):
+    """Numbers of eigenvalues above a tolerance, within it, and below it negative, and the minimum ratios."""
+
+    positive: Interval
+    zero: Interval
+    negative: Interval
+    minimum_ratio: Interval
+    """Eigenvalues above 0, as a share of all; those of pure rounding fall on either side."""
+    significant_minimum_ratio: Interval
+    """Positive ones as a share of those outside the tolerance; NaN where there are none."""
+
+
+def counted(values: np.ndarray, tolerance: float) -> Signs:
+    """From the whole spectrum.
+
+    Args:
+        values: (n,) eigenvalues.
+        tolerance: up to which |eigenvalue| counts as zero.
+
+    Returns:
+        `Signs`, exact.
+
+    >>> signs = counted(np.array([-2.0, 0.0, 1.0, 3.0]), 0.1)
+    >>> signs.positive.value, signs.negative.value, round(signs.significant_minimum_ratio.value, 4)
+    (2.0, 1.0, 0.6667)
+    """
+    positive, negative = float(np.sum(values > tolerance)), float(np.sum(values < -tolerance))
+    outside = positive + negative
+    parts = (
+        positive,
+        len(values) - outside,
+        negative,
+        float(np.mean(values > 0)),
+        positive / outside if outside else float("nan"),
+    )
+    return Signs(*(Interval(part, part, part) for part in parts))
+
+
+def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: float = 0.0) -> Signs:
+    """From Lanczos quadratures: 95 % intervals of the sampling, widened by the nodes that a threshold may cut.
+
+    The weight that c of n eigenvalues have in a random unit vector is distributed as Beta(c/2, (n - c)/2), which gives
+    the interval. A node whose residual reaches over a threshold may stand for eigenvalues on either side of it.
+
+    Args:
+        density: of 1 run or more.
+        size: number of eigenvalues.
+        tolerance: up to which |eigenvalue| counts as zero.
+        rounding: how far a node may be off beyond its residual.
+
+    Returns:
+        `Signs` with intervals.
+
+    >>> import jax.numpy as jnp
+    >>> nodes, weights = jnp.array([[-1.0, 1.0]] * 2), jnp.array([[0.25, 0.75]] * 2)
+    >>> negative = estimated(SpectralDensity(nodes, weights, jnp.zeros((2, 2))), 800, 0.1).negative
+    >>> negative.value, round(negative.lower), round(negative.upper)
+    (200.0, 172, 231)
+    """
+    nodes, weights, residuals = (np.asarray(part, np.float64) for part in density)
+    off = residuals + rounding
+
+    def number_above(nodes: np.ndarray, threshold: float) -> Interval:
+        value, least, most = (
+            float(np.mean(np.sum(weights * (nodes + shift > threshold), axis=1))) for shift in (0, -off, off)
+        )
+        lower, upper = _number_of_share(least, len(nodes), size, 0.975), _number_of_share(most, len(nodes), size, 0.025)
+        return Interval(min(size * value, float(size)), lower, upper)
+
+    positive, above_zero, negative = (
+        number_above(nodes, tolerance),
+        number_above(nodes, 0.0),
+        number_above(-nodes, tolerance),
+    )
+    zero = Interval(
+        max(0.0, size - positive.value - negative.value),
+        max(0.0, size - positive.upper - negative.upper),
+        size - positive.lower - negative.lower,
+    )
+    significant = Interval(
+        _ratio(positive.value, negative.value),
+        _ratio(positive.lower, negative.upper),
+        _ratio(positive.upper, negative.lower),
+    )
+    return Signs(positive, zero, negative, Interval(*(number / size for number in above_zero)), significant)
+
+
+def _number_of_share(share: float, runs: int, size: int, quantile: float) -> float:
+    """The number of eigenvalues of which the mean share over the runs would be below `share` so often."""
+    # All or nothing, but for rounding.
+    if share < 1e-5 / size or share > 1 - 1e-5:
+        return size * float(share > 0.5)
+    low, high = 0.0, float(size)
+    for _ in range(60):
+        number = (low + high) / 2
+        # The mean of Beta variables is nearly one itself, of so many times the degrees of freedom.
+        if betainc(runs * number / 2, runs * (size - number) / 2, share) > quantile:
+            low = number
+        else:
+            high = number
+    return (low + high) / 2
+
+
+def _ratio(positive: float, negative: float) -> float:
+    return positive / (positive + negative) if positive + negative > 0 else float("nan")

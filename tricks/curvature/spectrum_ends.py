@@ -1,0 +1,154 @@
+"""Both ends of a spectrum with bounds on what may lie further out, and the signs between: exact or estimated."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from tricks.curvature import trees
+from tricks.curvature.confidence import missed, steps_needed
+from tricks.curvature.dense import dense
+from tricks.curvature.density import spectral_density
+from tricks.curvature.eigenpairs import eigenpairs, require_symmetric
+from tricks.curvature.lanczos import Eigenpairs
+from tricks.curvature.products import Operator
+from tricks.curvature.signs import Signs, counted, estimated
+
+_ROUNDING = 100  # Of the precision times |H|: what the sign of an eigenvalue must exceed.
+_TOLERANCE = 1e-3
+_PROBES = 3
+
+
+class Ends(NamedTuple):
+    """The smallest and the largest eigenvalue and how far they are to be trusted."""
+
+    smallest: float
+    largest: float
+    residuals: tuple[float, float]
+    smallest_vector: Any
+    largest_vector: Any
+    bounds: tuple[float, float]
+    """Outside which no eigenvalue lies, at the confidence."""
+    confidence: float
+    sign_tolerance: float
+    """|value| above this has a certain sign."""
+    tolerance: float
+    """|value| up to this counts as zero."""
+    products: int
+
+    @property
+    def norm(self) -> float:
+        """Largest |eigenvalue|."""
+        return max(abs(self.smallest), abs(self.largest))
+
+
+def dense_ends(operator: Operator, key: jax.Array, tolerance: float | None) -> tuple[Ends, Signs]:
+    """From the whole matrix.
+
+    Args:
+        operator: small.
+        key: of a look at whether it is symmetric.
+        tolerance: share of the norm that counts as zero; None for what rounding can do.
+
+    Returns:
+        `Ends` and `Signs`, exact.
+    """
+    require_symmetric(operator, key)
+    matrix = np.asarray(dense(operator), np.float64)
+    trees.require_finite("a product", jnp.asarray(matrix))
+    # The asymmetric part is rounding alone, and shows how large that is: a random matrix has the norm
+    # 2 |.|_F / sqrt(n).
+    noise = np.linalg.norm(matrix - matrix.T) / len(matrix) ** 0.5
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    norm = float(max(abs(values[0]), abs(values[-1])))
+    rounding = max(_rounding(operator, norm), 4 * noise)
+    sign = max(rounding, 0.0 if tolerance is None else tolerance * norm)
+    flat, unravel = ravel_pytree(operator.like)
+    low, high = (unravel(jnp.asarray(v, flat.dtype)) for v in (vectors[:, 0], vectors[:, -1]))
+    smallest, largest = float(values[0]), float(values[-1])
+    ends = Ends(
+        smallest,
+        largest,
+        (rounding, rounding),
+        low,
+        high,
+        (smallest, largest),
+        1.0,
+        sign,
+        sign,
+        operator.size + 3,
+    )
+    return ends, counted(values, sign)
+
+
+def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, confidence: float) -> tuple[Ends, Signs]:
+    """From Lanczos: one search for the vectors, and a few long runs for the bounds and the signs.
+
+    Args:
+        operator: of any size.
+        key: of the random starts.
+        tolerance: share of the norm that counts as zero; None for 1e-3, with the sign of a smaller eigenvalue that was
+            found counting nevertheless, if it is beyond rounding.
+        confidence: at which the bounds hold.
+
+    Returns:
+        `Ends` and `Signs`, estimated.
+    """
+    search_key, runs_key = jax.random.split(key)
+    given, tolerance = tolerance is not None, _TOLERANCE if tolerance is None else tolerance
+    # Each end may fail half as often as the whole; all runs must fail for it to be missed.
+    steps = steps_needed(operator.size, tolerance / 2, ((1 - confidence) / 2) ** (1 / _PROBES))
+    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps, reorthogonalize=False)
+    nodes = np.asarray(density.nodes, np.float64)
+    found = _search(operator, search_key, nodes, tolerance)
+    smallest, largest = (float(value) for value in found.values)
+    norm = max(abs(smallest), abs(largest))
+    low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
+    rounding = max(_rounding(operator, norm), 10 * _asymmetry(operator, low_vector, high_vector))
+    low, high = min(smallest, nodes.min()), max(largest, nodes.max())
+    # What lies further out by a share of the whole spread; the spread itself is larger by two such shares at most.
+    further = tolerance / 2 / (1 - tolerance) * (high - low) + rounding
+    ends = Ends(
+        smallest,
+        largest,
+        (float(found.residuals[0]), float(found.residuals[1])),
+        low_vector,
+        high_vector,
+        (low - further, high + further),
+        1 - 2 * missed(operator.size, steps, tolerance / 2) ** _PROBES,
+        max(rounding, tolerance * norm if given else 0.0),
+        max(rounding, tolerance * norm),
+        int(found.products) + 5 + _PROBES * steps,
+    )
+    return ends, _with_found(estimated(density, operator.size, ends.tolerance, rounding), ends)
+
+
+def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: float) -> Eigenpairs:
+    # Again with all digits where the long runs have seen further.
+    found = eigenpairs(operator, which="both", key=key, tol=min(tolerance, 1e-3))
+    spread = max(nodes.max() - nodes.min(), 0.0)
+    ahead = max(float(found.values[0]) - nodes.min(), nodes.max() - float(found.values[1]))
+    if ahead <= 2 * tolerance * spread:
+        return found
+    again = eigenpairs(operator, which="both", key=jax.random.fold_in(key, 1), tol=tolerance / 100)
+    return again._replace(products=found.products + again.products)
+
+
+def _with_found(signs: Signs, ends: Ends) -> Signs:
+    """What was found in person counts at least."""
+    positive, negative = signs.positive, signs.negative
+    if ends.largest > ends.tolerance:
+        positive = positive._replace(**{side: max(1.0, getattr(positive, side)) for side in positive._fields})
+    if ends.smallest < -ends.tolerance:
+        negative = negative._replace(**{side: max(1.0, getattr(negative, side)) for side in negative._fields})
+    return signs._replace(positive=positive, negative=negative)
+
+
+def _rounding(operator: Operator, norm: float) -> float:
+    return _ROUNDING * float(jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps) * norm
+
+
+def _asymmetry(operator: Operator, u: Any, v: Any) -> float:
+    return abs(float(trees.dot(u, operator(v)) - trees.dot(v, operator(u))))
