@@ -1,5 +1,6 @@
 """Losses and accuracies of single examples, and the mean loss that training differentiates."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -117,6 +118,62 @@ def mean_loss(apply: Callable[..., Any], measure: Measure) -> Callable[..., Any]
         return jnp.mean(loss), (new_model_state, jnp.mean(accuracy))
 
     return loss_fn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+    """`loss_fn(params, batch) -> loss` of a network at rest: what curvature is measured of. Made by `objective`."""
+
+    apply: Callable[..., Any]
+    measure: Measure
+    model_state: Any
+    batch_statistics: bool
+    dropout_key: jax.Array | None
+
+    def __call__(self, params: Any, batch: Batch) -> jax.Array:
+        """The mean loss over the batch."""
+        outputs, _ = self.apply(
+            params, self.model_state, batch.features, rng=self.dropout_key, batch_statistics=self.batch_statistics
+        )
+        return jnp.mean(self.measure(outputs, batch.targets)[0])
+
+    @property
+    def mode(self) -> str:
+        """What batch normalization and dropout do, in words."""
+        statistics = "batch statistics" if self.batch_statistics else "running statistics"
+        return f"{statistics}, {'no dropout' if self.dropout_key is None else 'a fixed dropout mask'}"
+
+
+def objective(
+    apply: Callable[..., Any],
+    measure: Measure,
+    model_state: Any,
+    *,
+    batch_statistics: bool = False,
+    dropout_key: jax.Array | None = None,
+) -> Objective:
+    """Turns a model into a function of its parameters and a batch that is the same at every call.
+
+    Batch normalization has another Hessian with batch statistics than with running ones, and dropout another with
+    every mask; `tricks.curvature` keeps with its results which of them it was.
+
+    Args:
+        apply: a model as `tricks.models.build` returns it.
+        measure: one of `MEASURES`, or your own of that form.
+        model_state: the running statistics.
+        batch_statistics: normalize with those of the batch, as in training; otherwise with the running ones.
+        dropout_key: of a mask that stays the same; None for no dropout.
+
+    Returns:
+        `loss_fn(params, batch) -> loss`, with the attribute `mode`.
+
+    >>> def apply(params, state, x, *, rng, batch_statistics):
+    ...     return x @ params, state
+    >>> loss_fn = objective(apply, squared_error, {})
+    >>> float(loss_fn(jnp.ones((2, 1)), Batch(jnp.ones((3, 2)), jnp.zeros(3)))), loss_fn.mode
+    (4.0, 'running statistics, no dropout')
+    """
+    return Objective(apply, measure, model_state, batch_statistics, dropout_key)
 
 
 def _is_largest(outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -55,12 +55,12 @@ class _MLP(nnx.Module):
                 )
                 setattr(self, f"norm_{i}", norm)
 
-    def __call__(self, x: jax.Array, rng: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, rng: jax.Array | None, batch_statistics: bool) -> jax.Array:
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
-                    x = getattr(self, f"norm_{i}")(x, use_running_average=rng is None)
+                    x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
                 x = self.activation(x)
                 if rng is not None and self.dropout > 0:
                     x = _drop(x, self.dropout, jax.random.fold_in(rng, i))
@@ -94,10 +94,11 @@ def build(
         key: a JAX random key for the initial weights.
 
     Returns:
-        `apply(params, model_state, x, *, rng=None) -> (outputs, new_model_state)` with x of shape
-        (batch, input_size) and outputs of shape (batch, output_size), and the initial `params` and `model_state`,
-        plain nested dicts. `rng=None` means evaluation: moving averages and no dropout, and `model_state` comes back
-        as it was. With a key: batch statistics and dropout.
+        `apply(params, model_state, x, *, rng=None, batch_statistics=None) -> (outputs, new_model_state)` with x of
+        shape (batch, input_size) and outputs of shape (batch, output_size), and the initial `params` and
+        `model_state`, plain nested dicts. `rng=None` means evaluation: moving averages and no dropout, and
+        `model_state` comes back as it was. With a key: batch statistics and dropout. `batch_statistics` True or False
+        chooses those apart from dropout.
 
     Raises:
         ValueError: for an unknown activation or initializer, a size below 1, or a dropout outside [0, 1).
@@ -127,11 +128,18 @@ def build(
     graphdef, params, model_state = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
 
     def apply(
-        params: Params, model_state: ModelState, x: jax.Array, *, rng: jax.Array | None = None
+        params: Params,
+        model_state: ModelState,
+        x: jax.Array,
+        *,
+        rng: jax.Array | None = None,
+        batch_statistics: bool | None = None,
     ) -> tuple[jax.Array, ModelState]:
+        if batch_statistics is None:
+            batch_statistics = rng is not None
         module: _MLP = nnx.merge(graphdef, params, model_state)
-        outputs = module(x, rng)
-        if rng is None:
+        outputs = module(x, rng, batch_statistics)
+        if not batch_statistics:
             return outputs, model_state
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 

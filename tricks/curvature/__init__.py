@@ -6,6 +6,8 @@ from tricks.curvature.density import SpectralDensity, spectral_density
 from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.products import Operator, gauss_newton, hessian, hvp
+from tricks.curvature.sharpness import Sharpness, keskar_sharpness, relative_sharpness
+from tricks.curvature.surface import Surface, error_surface, filter_normalized_direction
 from tricks.curvature.trace import Estimate, trace
 
 __all__ = [
@@ -13,14 +15,20 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "Operator",
+    "Sharpness",
     "SpectralDensity",
+    "Surface",
     "classify",
     "classify_operator",
     "dense",
     "eigenpairs",
+    "error_surface",
+    "filter_normalized_direction",
     "gauss_newton",
     "hessian",
     "hvp",
+    "keskar_sharpness",
+    "relative_sharpness",
     "spectral_density",
     "trace",
 ]

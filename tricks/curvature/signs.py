@@ -73,7 +73,7 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
     >>> nodes, weights = jnp.array([[-1.0, 1.0]] * 2), jnp.array([[0.25, 0.75]] * 2)
     >>> negative = estimated(SpectralDensity(nodes, weights, jnp.zeros((2, 2))), 800, 0.1).negative
     >>> negative.value, round(negative.lower), round(negative.upper)
-    (200.0, 172, 231)
+    (200.0, 177, 224)
     """
     nodes, weights, residuals = (np.asarray(part, np.float64) for part in density)
     off = residuals + rounding
