@@ -6,7 +6,7 @@ A file in `configs/` returns a `Config` from `get_config()`; every field can be 
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tricks.errors import UserError
@@ -114,6 +114,16 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass
+class CurvatureConfig:
+    """How often the Hessian of the training loss is looked at."""
+
+    every_epochs: int = 0
+    """Log its smallest and largest eigenvalue, trace and minimum ratio every so many epochs; 0 never does."""
+    examples: int = 1000
+    """Training examples that it is taken over, always the same."""
+
+
+@dataclasses.dataclass
 class Config:
     """One experiment."""
 
@@ -126,6 +136,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    curvature: CurvatureConfig = dataclasses.field(default_factory=CurvatureConfig)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -135,6 +146,34 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     'adam'
     """
     return {path: value for path, value, _ in _leaves(config, prefix)}
+
+
+def unflatten(fields: Mapping[str, Any]) -> Config:
+    """The config whose fields `flatten` gave; those that are missing have their defaults.
+
+    Args:
+        fields: a value for each dotted path, lists for tuples, as JSON keeps them.
+
+    Returns:
+        A config, not validated.
+
+    Raises:
+        UserError: a path is no field.
+
+    >>> unflatten({"model.hidden_sizes": [64, 64]}).model.hidden_sizes
+    (64, 64)
+    """
+    config = Config()
+    known = flatten(config)
+    for path, value in fields.items():
+        if path not in known:
+            raise UserError(f"{path} is no field of the config; it was written by another version")
+        *parents, name = path.split(".")
+        owner = config
+        for parent in parents:
+            owner = getattr(owner, parent)
+        setattr(owner, name, tuple(value) if isinstance(value, list) else value)
+    return config
 
 
 def validate(config: Any) -> None:
@@ -223,6 +262,8 @@ _RANGES: dict[str, _Check] = {
     "early_stopping.patience": _AT_LEAST_0,
     "early_stopping.min_delta": (lambda v: 0 <= v < 1e30, "0 <= value < 1e30"),
     "checkpoint.every_epochs": _AT_LEAST_1,
+    "curvature.every_epochs": _AT_LEAST_0,
+    "curvature.examples": _AT_LEAST_1,
 }
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from tricks.arguments import require, require_integer, require_not_negative
 from tricks.curvature import trees
+from tricks.curvature.density import SpectralDensity
 from tricks.curvature.products import Loss, Operator, hessian
 from tricks.curvature.signs import Interval
 from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends
@@ -49,6 +50,8 @@ class CriticalPoint(NamedTuple):
     """Of what the verdict says: 1 where it was computed and not estimated."""
     held_out_curvature: float | None
     """u.Hu of the smallest one's vector on the held-out batches."""
+    spectrum: SpectralDensity
+    """All eigenvalues with equal weights, where they were computed; otherwise quadratures from random vectors."""
     products: int
     """How often the Hessian was applied to a vector."""
     mode: str
@@ -91,7 +94,8 @@ def classify(
         gradient_tolerance: |g| up to this counts as zero. By default sqrt(epsilon) |H| (1 + |params|), epsilon the
             precision: |g| / |H| is how far away a critical point is at the least.
         tolerance: |eigenvalue| up to this share of |H| counts as zero. By default what rounding can do where the
-            spectrum is computed, and 1e-3 where it is estimated; the smaller it is, the more products that takes.
+            spectrum is computed, and 1e-3 to 1e-2 where it is estimated, as it resolves what is near zero; the
+            smaller it is, the more products that takes.
         confidence: at which it is claimed that no eigenvalue lies further out, above 0 and below 1.
         dense_up_to: number of parameters up to which the whole spectrum is computed.
         recompute: as for `hessian`.
@@ -195,6 +199,7 @@ def classify_operator(
         bounds=ends.bounds,
         confidence=1.0 if certain else ends.confidence,
         held_out_curvature=confirmed,
+        spectrum=ends.spectrum,
         products=ends.products + (confirmed is not None),
         mode=operator.mode,
     )

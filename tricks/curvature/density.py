@@ -1,7 +1,7 @@
 """How the eigenvalues are spread, estimated without computing them: stochastic Lanczos quadrature."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class SpectralDensity(NamedTuple):
         samples = jnp.sum(weights * values, axis=1)
         return Estimate(jnp.mean(samples, axis=0), jnp.std(samples, axis=0, ddof=1) / len(samples) ** 0.5)
 
-    def share_between(self, lower: jax.Array, upper: jax.Array) -> Estimate:
+    def share_between(self, lower: Any, upper: Any) -> Estimate:
         """Share of the eigenvalues in (lower, upper].
 
         Args:

@@ -1,5 +1,7 @@
 """Ends of an operator's spectrum, after a look at whether it has one."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
@@ -101,18 +103,16 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
     ...
     ValueError: the operator is not symmetric: u.Av and v.Au differ by 2 of their size; is a gradient custom or stopped?
     """
-    u, v = (trees.random_normal(k, operator.like) for k in jax.random.split(key))
-    once, again, other = operator(u), operator(u), operator(v)
+    if isinstance(key, jax.core.Tracer):
+        return  # Nothing can be refused while it is traced.
+    once, change, ab, ba, scale = _look(operator, key)
     trees.require_finite("a product", once)
-    scale = trees.norm(once) * trees.norm(v) + trees.norm(other) * trees.norm(u)
     epsilon = jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps
-    change = trees.norm(trees.add(once, again, -1)) / jnp.maximum(trees.norm(once), jnp.finfo(jnp.float32).tiny)
     if change > 100 * epsilon:
         raise ValueError(
             f"the operator is not deterministic: two products with one vector differ by {float(change):.2g} of their "
             "size; fix the dropout mask, or leave dropout out"
         )
-    ab, ba = trees.dot(v, once), trees.dot(u, other)
     # Rounding in a sum of n terms grows as its root; what a wrong gradient does is of the order of 1.
     if jnp.abs(ab - ba) > 1e3 * epsilon * scale:
         share = float(jnp.abs(ab - ba) / jnp.maximum(jnp.abs(ab), jnp.abs(ba)))
@@ -120,3 +120,19 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
             f"the operator is not symmetric: u.Av and v.Au differ by {share:.2g} of their size; is a gradient custom "
             "or stopped?"
         )
+
+
+@jax.jit
+def _look(operator: Operator, key: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array, jax.Array]:
+    u, v = (trees.random_normal(k, operator.like) for k in jax.random.split(key))
+
+    # In a loop, or the compiler would take two products with one vector for one.
+    def product(_: None, vector: Any) -> tuple[None, Any]:
+        return None, operator.apply(vector)
+
+    vectors = jax.tree.map(lambda *leaves: jnp.stack(leaves), u, u, v)
+    _, products = jax.lax.scan(product, None, vectors)
+    once, again, other = (jax.tree.map(lambda leaf, i=i: leaf[i], products) for i in range(3))
+    change = trees.norm(trees.add(once, again, -1)) / jnp.maximum(trees.norm(once), jnp.finfo(jnp.float32).tiny)
+    scale = trees.norm(once) * trees.norm(v) + trees.norm(other) * trees.norm(u)
+    return once, change, trees.dot(v, once), trees.dot(u, other), scale

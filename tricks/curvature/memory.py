@@ -22,13 +22,22 @@ def require_memory(name: str, vectors: int, like: Any) -> None:
 
     >>> require_memory("basis_size", 40, jnp.ones(10))
     """
-    vector = sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(like)))
+    vector = bytes_of(like)
     needed, available = (vectors + _BESIDE) * vector, _available()
     if available is not None and needed > available:
         raise ValueError(
             f"{name} is {vectors}, {needed / 2**30:.1f} GiB of vectors of {vector / 2**20:.0f} MiB; "
             f"{available / 2**30:.1f} GiB are free: choose fewer"
         )
+
+
+def bytes_of(like: Any) -> int:
+    """Bytes of a pytree of arrays.
+
+    >>> bytes_of({"a": jnp.ones((2, 3), jnp.float32)})
+    24
+    """
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in map(jnp.asarray, jax.tree.leaves(like)))
 
 
 def _available() -> float | None:

@@ -58,7 +58,7 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
     """From Lanczos quadratures: 95 % intervals of the sampling, widened by the nodes that a threshold may cut.
 
     The weight that c of n eigenvalues have in a random unit vector is distributed as Beta(c/2, (n - c)/2), which gives
-    the interval. A node whose residual reaches over a threshold may stand for eigenvalues on either side of it.
+    the interval. A node beside a threshold, and nearer to it than its residual, may stand for both sides of it.
 
     Args:
         density: of 1 run or more.
@@ -75,21 +75,9 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
     >>> negative.value, round(negative.lower), round(negative.upper)
     (200.0, 177, 224)
     """
-    nodes, weights, residuals = (np.asarray(part, np.float64) for part in density)
-    off = residuals + rounding
-
-    def number_above(nodes: np.ndarray, threshold: float) -> Interval:
-        value, least, most = (
-            float(np.mean(np.sum(weights * (nodes + shift > threshold), axis=1))) for shift in (0, -off, off)
-        )
-        lower, upper = _number_of_share(least, len(nodes), size, 0.975), _number_of_share(most, len(nodes), size, 0.025)
-        return Interval(min(size * value, float(size)), lower, upper)
-
-    positive, above_zero, negative = (
-        number_above(nodes, tolerance),
-        number_above(nodes, 0.0),
-        number_above(-nodes, tolerance),
-    )
+    positive, above_zero = (_number_above(density, size, threshold, rounding) for threshold in (tolerance, 0.0))
+    mirrored = SpectralDensity(-density.nodes[:, ::-1], density.weights[:, ::-1], density.residuals[:, ::-1])
+    negative = _number_above(mirrored, size, tolerance, rounding)
     zero = Interval(
         max(0.0, size - positive.value - negative.value),
         max(0.0, size - positive.upper - negative.upper),
@@ -101,6 +89,27 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
         _ratio(positive.upper, negative.lower),
     )
     return Signs(positive, zero, negative, Interval(*(number / size for number in above_zero)), significant)
+
+
+def _number_above(density: SpectralDensity, size: int, threshold: float, rounding: float) -> Interval:
+    nodes, weights, residuals = (np.asarray(part, np.float64) for part in density)
+    above = nodes > threshold
+    # Of a Gauss quadrature only the weights of the two nodes beside a threshold may stand for both of its sides
+    # (Chebyshev, Markov, Stieltjes), and of a converged one not even those.
+    beside = np.zeros_like(above)
+    beside[:, 1:] |= above[:, 1:] != above[:, :-1]
+    beside[:, :-1] |= above[:, 1:] != above[:, :-1]
+    away = np.abs(nodes - threshold)
+    unsure = (beside & (away <= residuals)) | (away <= rounding)
+    value, least, most = (
+        float(np.mean(np.sum(weights * part, axis=1))) for part in (above, above & ~unsure, above | unsure)
+    )
+    runs = len(nodes)
+    return Interval(
+        min(size * value, float(size)),
+        _number_of_share(least, runs, size, 0.975),
+        _number_of_share(most, runs, size, 0.025),
+    )
 
 
 def _number_of_share(share: float, runs: int, size: int, quantile: float) -> float:

@@ -10,15 +10,18 @@ from jax.flatten_util import ravel_pytree
 from tricks.curvature import trees
 from tricks.curvature.confidence import missed, steps_needed
 from tricks.curvature.dense import dense
-from tricks.curvature.density import spectral_density
+from tricks.curvature.density import SpectralDensity, spectral_density
 from tricks.curvature.eigenpairs import eigenpairs, require_symmetric
 from tricks.curvature.lanczos import Eigenpairs
+from tricks.curvature.memory import bytes_of
 from tricks.curvature.products import Operator
 from tricks.curvature.signs import Signs, counted, estimated
 
 _ROUNDING = 100  # Of the precision times |H|: what the sign of an eigenvalue must exceed.
 _TOLERANCE = 1e-3
+_WIDEST_ZERO = 1e-2
 _PROBES = 3
+_KEPT = 2**30  # Bytes of vectors up to which the long runs are orthogonalized, which resolves finer.
 
 
 class Ends(NamedTuple):
@@ -36,6 +39,7 @@ class Ends(NamedTuple):
     """|value| above this has a certain sign."""
     tolerance: float
     """|value| up to this counts as zero."""
+    spectrum: SpectralDensity
     products: int
 
     @property
@@ -78,9 +82,15 @@ def dense_ends(operator: Operator, key: jax.Array, tolerance: float | None) -> t
         1.0,
         sign,
         sign,
+        _all(values),
         operator.size + 3,
     )
     return ends, counted(values, sign)
+
+
+def _all(values: np.ndarray) -> SpectralDensity:
+    nodes = jnp.asarray(values)[None]
+    return SpectralDensity(nodes, jnp.full_like(nodes, 1 / len(values)), jnp.zeros_like(nodes))
 
 
 def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, confidence: float) -> tuple[Ends, Signs]:
@@ -89,8 +99,8 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     Args:
         operator: of any size.
         key: of the random starts.
-        tolerance: share of the norm that counts as zero; None for 1e-3, with the sign of a smaller eigenvalue that was
-            found counting nevertheless, if it is beyond rounding.
+        tolerance: share of the norm that counts as zero; None for 1e-3, or up to 1e-2 where the eigenvalues around
+            zero are not resolved, with the sign of a smaller one that was found counting nevertheless.
         confidence: at which the bounds hold.
 
     Returns:
@@ -100,13 +110,15 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     given, tolerance = tolerance is not None, _TOLERANCE if tolerance is None else tolerance
     # Each end may fail half as often as the whole; all runs must fail for it to be missed.
     steps = steps_needed(operator.size, tolerance / 2, ((1 - confidence) / 2) ** (1 / _PROBES))
-    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps, reorthogonalize=False)
+    keeps = steps * bytes_of(operator.like) <= _KEPT
+    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps, reorthogonalize=keeps)
+    steps = density.nodes.shape[1]
     nodes = np.asarray(density.nodes, np.float64)
     found = _search(operator, search_key, nodes, tolerance)
     smallest, largest = (float(value) for value in found.values)
     norm = max(abs(smallest), abs(largest))
     low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
-    rounding = max(_rounding(operator, norm), 10 * _asymmetry(operator, low_vector, high_vector))
+    rounding = max(_rounding(operator, norm), 10 * float(_asymmetry(operator, low_vector, high_vector)))
     low, high = min(smallest, nodes.min()), max(largest, nodes.max())
     # What lies further out by a share of the whole spread; the spread itself is larger by two such shares at most.
     further = tolerance / 2 / (1 - tolerance) * (high - low) + rounding
@@ -119,7 +131,8 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         (low - further, high + further),
         1 - 2 * missed(operator.size, steps, tolerance / 2) ** _PROBES,
         max(rounding, tolerance * norm if given else 0.0),
-        max(rounding, tolerance * norm),
+        max(rounding, tolerance * norm, 0.0 if given else _width_of_zero(density, tolerance * norm)),
+        density,
         int(found.products) + 5 + _PROBES * steps,
     )
     return ends, _with_found(estimated(density, operator.size, ends.tolerance, rounding), ends)
@@ -136,6 +149,13 @@ def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: fl
     return again._replace(products=found.products + again.products)
 
 
+def _width_of_zero(density: SpectralDensity, zero: float) -> float:
+    """How far the eigenvalues that the nodes at zero stand for may reach: up to there nothing can be counted."""
+    nodes, _, residuals = (np.asarray(part, np.float64) for part in density)
+    widest = np.max(residuals, where=np.abs(nodes) <= zero, initial=0.0)
+    return float(min(1.1 * widest + zero, _WIDEST_ZERO / _TOLERANCE * zero))
+
+
 def _with_found(signs: Signs, ends: Ends) -> Signs:
     """What was found in person counts at least."""
     positive, negative = signs.positive, signs.negative
@@ -150,5 +170,6 @@ def _rounding(operator: Operator, norm: float) -> float:
     return _ROUNDING * float(jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps) * norm
 
 
-def _asymmetry(operator: Operator, u: Any, v: Any) -> float:
-    return abs(float(trees.dot(u, operator(v)) - trees.dot(v, operator(u))))
+@jax.jit
+def _asymmetry(operator: Operator, u: Any, v: Any) -> jax.Array:
+    return jnp.abs(trees.dot(u, operator.apply(v)) - trees.dot(v, operator.apply(u)))

@@ -20,6 +20,7 @@ def size(tree: Any) -> int:
     return sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree))
 
 
+@jax.jit
 def dot(a: Any, b: Any) -> jax.Array:
     """Sum over all entries of a times b.
 
@@ -30,6 +31,7 @@ def dot(a: Any, b: Any) -> jax.Array:
     return sum(jax.tree.leaves(parts), jnp.zeros([]))
 
 
+@jax.jit
 def norm(tree: Any) -> jax.Array:
     """Square root of the sum of all squares.
 
@@ -39,6 +41,7 @@ def norm(tree: Any) -> jax.Array:
     return jnp.sqrt(dot(tree, tree))
 
 
+@jax.jit
 def scale(factor: Any, tree: Any) -> Any:
     """factor times every entry.
 
@@ -48,6 +51,7 @@ def scale(factor: Any, tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(factor, x.dtype) * x, tree)
 
 
+@jax.jit
 def add(a: Any, b: Any, factor: Any = 1.0) -> Any:
     """a + factor b.
 

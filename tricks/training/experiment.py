@@ -15,16 +15,20 @@ from tricks.data import Dataset
 from tricks.data import load as load_data
 from tricks.errors import DivergedError, UserError
 from tricks.training import checkpoints, feed, loop, optimizer, records, report, run_directory, state
+from tricks.training.curvature import make_curvature
 from tricks.training.evaluation import make_evaluate
 from tricks.training.interrupt import catch_interrupts
 from tricks.training.progress import Progress, say
 from tricks.training.records import Record
+from tricks.training.state import Weights
 from tricks.training.step import make_train_chunk, make_train_step
 
 INTERRUPTED = "interrupted"
 
 
-class _Setup(NamedTuple):
+class Setup(NamedTuple):
+    """What a config comes to, ready to be trained or looked at."""
+
     data: Dataset
     mesh: Mesh
     plan: feed.Plan
@@ -51,7 +55,7 @@ def run(config: configuration.Config, workdir: Path) -> str:
         DivergedError: a value was not finite.
     """
     configuration.validate(config)
-    setup = _set_up(config)
+    setup = set_up(config)
     resuming = run_directory.open_directory(workdir, configuration.flatten(config))
     parameters = models.count_parameters(setup.initial.params)
     report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.plan.steps_per_epoch)
@@ -60,7 +64,7 @@ def run(config: configuration.Config, workdir: Path) -> str:
 
 
 def _run_in(
-    workdir: Path, config: configuration.Config, setup: _Setup, resuming: bool, interrupted: Callable[[], bool]
+    workdir: Path, config: configuration.Config, setup: Setup, resuming: bool, interrupted: Callable[[], bool]
 ) -> str:
     saved = checkpoints.open_directory(workdir / "checkpoints")
     first = loop.initial(setup.initial)
@@ -113,7 +117,18 @@ def _best_step(loop_state: state.LoopState) -> int:
     return max(int(loop_state.stopping.best_step), 0)
 
 
-def _set_up(config: configuration.Config) -> _Setup:
+def set_up(config: configuration.Config) -> Setup:
+    """Loads the data and builds the model, the optimizer and the initial state.
+
+    Args:
+        config: a valid one.
+
+    Returns:
+        `Setup`.
+
+    Raises:
+        UserError: the data cannot be loaded, or the fields do not fit it.
+    """
     data = load_data(
         config.data.name,
         validation_fraction=config.data.validation_fraction,
@@ -134,12 +149,12 @@ def _set_up(config: configuration.Config) -> _Setup:
     apply, initial, tx = _build(config, data, total_steps)
     # Ready before anything is written, so that a model too large for the memory leaves nothing behind.
     initial = jax.block_until_ready(jax.device_put(initial, NamedSharding(mesh, PartitionSpec())))
-    return _Setup(data, mesh, plan, total_steps, on_device, apply, losses.MEASURES[config.loss.name], tx, initial)
+    return Setup(data, mesh, plan, total_steps, on_device, apply, losses.MEASURES[config.loss.name], tx, initial)
 
 
 def _train(
     config: configuration.Config,
-    setup: _Setup,
+    setup: Setup,
     loop_state: state.LoopState,
     record: Callable[[Record], None],
     save: Callable[[state.LoopState], None],
@@ -158,9 +173,11 @@ def _train(
     chunk = make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
     evaluate = make_evaluate(setup.apply, setup.measure, data.validation, mesh, on_device=on_device)
     run_chunk = loop.compile_chunks(chunk, loop_state.train, data.train, plan, mesh, on_device=on_device)
+    inspect = _inspector(config, setup, record)
     first_step = int(loop_state.train.step)
     if first_step == 0:
         loop_state = loop.validate(loop_state, 0, evaluate, rules, record)
+        inspect(0, Weights(loop_state.train.params, loop_state.train.model_state))
     loop_state, status = loop.fit(
         loop_state,
         feed.chunks(
@@ -176,6 +193,7 @@ def _train(
         evaluate=evaluate,
         rules=rules,
         record=record,
+        inspect=inspect,
         save=save,
         interrupted=interrupted,
     )
@@ -184,6 +202,24 @@ def _train(
         best_step = _best_step(loop_state)
         record(Record(best_step, -(-best_step // plan.steps_per_epoch), "test", test.loss, test.accuracy))
     return loop_state, status
+
+
+def _inspector(
+    config: configuration.Config, setup: Setup, record: Callable[[Record], None]
+) -> Callable[[int, Weights], None]:
+    every, steps_per_epoch = config.curvature.every_epochs, setup.plan.steps_per_epoch
+    if every == 0:
+        return lambda step, weights: None
+    measure = make_curvature(
+        setup.apply, setup.measure, setup.data.train, setup.mesh, examples=config.curvature.examples, seed=config.seed
+    )
+
+    def inspect(step: int, weights: Weights) -> None:
+        epoch = step // steps_per_epoch
+        if epoch % every == 0:
+            record(Record(step, epoch, "curvature", **measure(weights)))
+
+    return inspect
 
 
 def _build(config: configuration.Config, data: Dataset, total_steps: int) -> tuple[models.Apply, state.TrainState, Any]:

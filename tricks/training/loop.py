@@ -107,6 +107,7 @@ def fit(
     evaluate: Callable[[Weights], Evaluation],
     rules: Rules,
     record: Callable[[Record], None],
+    inspect: Callable[[int, Weights], None],
     save: Callable[[LoopState], None],
     interrupted: Callable[[], bool],
 ) -> tuple[LoopState, str]:
@@ -122,6 +123,7 @@ def fit(
         evaluate: loss and accuracy on the validation split.
         rules: when to validate, stop and save.
         record: takes each line of metrics.
+        inspect: called with the step and the weights after each validation.
         save: writes a checkpoint.
         interrupted: asked between chunks.
 
@@ -147,6 +149,7 @@ def fit(
         epoch, within = divmod(step, rules.steps_per_epoch)
         if chunk.last_in_epoch:
             loop = validate(loop, step, evaluate, rules, record)
+            inspect(step, Weights(loop.train.params, loop.train.model_state))
         stop = interrupted()
         if stop or (within == 0 and epoch % rules.save_every_epochs == 0):
             save(loop)

@@ -28,6 +28,14 @@ class Record(NamedTuple):
     gradient_norm: float | None = None
     learning_rate: float | None = None
     examples_per_second: float | None = None
+    smallest_eigenvalue: float | None = None
+    largest_eigenvalue: float | None = None
+    trace: float | None = None
+    minimum_ratio: float | None = None
+
+
+_CURVATURE = ("smallest_eigenvalue", "largest_eigenvalue", "trace", "minimum_ratio")
+_NUMBERS = ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second", *_CURVATURE)
 
 
 class Writer:
@@ -61,7 +69,7 @@ class Writer:
         self._events.close()
 
     def _add_events(self, record: Record) -> None:
-        for name in ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second"):
+        for name in _NUMBERS:
             value = getattr(record, name)
             if value is not None and math.isfinite(value):
                 self._events.add_scalar(f"{record.split}/{name}", value, record.step)
@@ -125,7 +133,7 @@ def _parse(path: Path) -> Iterator[Record]:
 
 
 def _line(record: Record) -> str:
-    fields: dict[str, Any] = record._asdict()
+    fields: dict[str, Any] = {k: v for k, v in record._asdict().items() if v is not None or k not in _CURVATURE}
     # JSON has no NaN.
     return (
         json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"

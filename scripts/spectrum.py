@@ -1,0 +1,57 @@
+"""Says at what kind of point a run stands: python scripts/spectrum.py --workdir=runs/digits [--split=train].
+
+Prints the verdict (minimum, maximum, saddle, degenerate, not critical, undecided) with its evidence, and writes
+spectrum.json, spectrum.png and surface.png into the run directory.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from absl import flags
+
+from tricks.diagnosis import finished_run, spectrum
+from tricks.errors import UserError
+from tricks.training import run_directory
+from tricks.training.command import run
+from tricks.training.progress import say
+
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run directory.")
+_SPLIT = flags.DEFINE_string("split", "train", "Whose loss is looked at: train, validation or test.")
+_EXAMPLES = flags.DEFINE_integer(
+    "examples", 2000, "Take a sample of so many, and check it against as many others; 0 takes all.", lower_bound=0
+)
+_WEIGHTS = flags.DEFINE_string("weights", "last", "Which: last, or best for those of the best validation.")
+_STATISTICS = flags.DEFINE_string("statistics", "running", "Of batch normalization: running, or batch as in training.")
+_TOLERANCE = flags.DEFINE_float("tolerance", None, "Share of the largest |eigenvalue| that counts as zero.")
+_GRADIENT_TOLERANCE = flags.DEFINE_float(
+    "gradient_tolerance", None, "Gradient norm up to which the point counts as critical.", lower_bound=0.0
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the random vectors.", lower_bound=0)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}; give --workdir=DIR")
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing; give the directory of a run, such as --workdir=runs/digits")
+    workdir = Path(_WORKDIR.value).expanduser()
+    trained = finished_run.load(workdir, _WEIGHTS.value)
+    sample: dict[str, Any] = {"split": _SPLIT.value, "examples": _EXAMPLES.value, "seed": _SEED.value}
+    point, content = spectrum.analyse(
+        trained,
+        **sample,
+        statistics=_STATISTICS.value,
+        tolerance=_TOLERANCE.value,
+        gradient_tolerance=_GRADIENT_TOLERANCE.value,
+    )
+    say(spectrum.table(point))
+    run_directory.write_json(workdir / "spectrum.json", content)
+    spectrum.draw(trained, point, workdir, **sample)
+    say(f"written: {workdir}/spectrum.json, spectrum.png, surface.png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""What is to be learned from a run: from measurements to findings."""

@@ -1,0 +1,207 @@
+"""The critical-point analysis of a finished run: on the screen, as JSON, and as pictures."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from tabulate import tabulate
+from tqdm import tqdm
+
+from tricks import losses
+from tricks.curvature import CriticalPoint, Operator, classify_operator, error_surface, hessian
+from tricks.data import Split
+from tricks.diagnosis import pictures
+from tricks.diagnosis.finished_run import FinishedRun
+from tricks.errors import UserError
+from tricks.losses import Batch
+from tricks.training import feed, run_directory
+
+SPLITS = ("train", "validation", "test")
+STATISTICS = ("running", "batch")
+_BATCH = 1000
+
+
+def analyse(
+    run: FinishedRun,
+    *,
+    split: str = "train",
+    examples: int = 2000,
+    statistics: str = "running",
+    tolerance: float | None = None,
+    gradient_tolerance: float | None = None,
+    seed: int = 0,
+) -> tuple[CriticalPoint, dict[str, Any]]:
+    """Classifies the point at which a run stands, with a progress bar where that takes long.
+
+    Args:
+        run: as `finished_run.load` reads it.
+        split: whose loss is looked at: one of `SPLITS`.
+        examples: a sample of that many, checked against as many others; 0, or more than there are, takes all.
+        statistics: what batch normalization does: one of `STATISTICS`.
+        tolerance: as for `tricks.curvature.classify`.
+        gradient_tolerance: likewise.
+        seed: of the sample and of the random vectors.
+
+    Returns:
+        The verdict, and what `spectrum.json` holds.
+
+    Raises:
+        UserError: an argument is none of those allowed.
+    """
+    if split not in SPLITS:
+        raise UserError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
+    if statistics not in STATISTICS:
+        raise UserError(f"--statistics is {statistics!r}; allowed: {', '.join(STATISTICS)}")
+    if statistics == "batch" and not run.config.model.batch_norm:
+        raise UserError("--statistics is 'batch'; the model of this run has no batch normalization")
+    batches, held_out = _batches(getattr(run.data, split), examples, seed)
+    loss_fn = losses.objective(run.apply, run.measure, run.weights.model_state, batch_statistics=statistics == "batch")
+    params = run.weights.params
+    try:
+        with tqdm(desc="Hessian-vector products", unit="", leave=False, disable=None) as bar:
+            point = classify_operator(
+                _counted(hessian(loss_fn, params, batches), bar.update),
+                params,
+                held_out=None if held_out is None else hessian(loss_fn, params, held_out),
+                key=jax.random.key(seed),
+                tolerance=tolerance,
+                gradient_tolerance=gradient_tolerance,
+            )
+            jax.effects_barrier()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return point, _as_json(point, run, split, batches, held_out)
+
+
+def draw(run: FinishedRun, point: CriticalPoint, workdir: Path, *, split: str, examples: int, seed: int) -> None:
+    """Draws `spectrum.png`, and `surface.png` on the plane of the outermost eigenvectors.
+
+    Args:
+        run: as `finished_run.load` reads it.
+        point: of it.
+        workdir: where to write.
+        split: as for `analyse`.
+        examples: likewise.
+        seed: likewise.
+    """
+    title = f"{point.verdict}: {run.config.data.name} {split} loss {point.loss:.4g} after {run.step:,} steps"
+    pictures.draw_spectrum(point, workdir / "spectrum.png", title=title)
+    batches, _ = _batches(getattr(run.data, split), examples, seed)
+    loss_fn = losses.objective(
+        run.apply, run.measure, run.weights.model_state, batch_statistics=point.mode.startswith("batch")
+    )
+    values = point.smallest, point.largest
+    lengths = [_length(value, point.loss, run.weights.params) for value in values]
+    directions = tuple(
+        jax.tree.map(lambda u, length=length: length * u, vector)
+        for vector, length in zip((point.smallest_vector, point.largest_vector), lengths, strict=True)
+    )
+    surface = error_surface(loss_fn, run.weights.params, directions, batches=batches)
+    names = [f"along the eigenvector of {value:.3g}" for value in values]
+    pictures.draw_surface(surface, workdir / "surface.png", title=title, names=names, lengths=lengths)
+
+
+def table(point: CriticalPoint) -> str:
+    """The verdict with its evidence, in less than 80 columns.
+
+    Args:
+        point: as `analyse` gives it.
+
+    Returns:
+        Several lines.
+    """
+    low, high = point.bounds
+    rows = [
+        ("verdict", point.verdict),
+        ("because", point.reason),
+        ("loss", f"{point.loss:.6g}"),
+        ("gradient norm", f"{point.gradient_norm:.4g} (zero up to {point.gradient_tolerance:.3g})"),
+        ("smallest eigenvalue", f"{point.smallest:.5g} (residual {point.residuals[0]:.1g})"),
+        ("largest eigenvalue", f"{point.largest:.5g} (residual {point.residuals[1]:.1g})"),
+        ("none outside", f"{low:.4g} to {high:.4g}"),
+        *((name, _number(getattr(point, name))) for name in ("positive", "zero", "negative")),
+        ("zero means", f"|eigenvalue| up to {point.tolerance:.3g}"),
+        ("minimum ratio", _ratio(point.minimum_ratio)),
+        ("without zeros", _ratio(point.significant_minimum_ratio)),
+        ("confidence", f"{point.confidence:.4g}"),
+        ("products", f"{point.products}"),
+        ("mode", point.mode),
+    ]
+    if point.held_out_curvature is not None:
+        rows.insert(6, ("the same held out", f"{point.held_out_curvature:.5g}"))
+    return tabulate(rows, tablefmt="plain", maxcolwidths=[20, 56], disable_numparse=True)
+
+
+def _number(interval: Any) -> str:
+    if interval.lower == interval.upper:
+        return f"{interval.value:,.0f}"
+    return f"about {interval.value:,.0f} ({interval.lower:,.0f} to {interval.upper:,.0f})"
+
+
+def _ratio(interval: Any) -> str:
+    if interval.lower == interval.upper:
+        return f"{interval.value:.4f}"
+    return f"about {interval.value:.4f} ({interval.lower:.4f} to {interval.upper:.4f})"
+
+
+def _batches(split: Split, examples: int, seed: int) -> tuple[list[Batch], list[Batch] | None]:
+    total = len(split.targets)
+    if examples == 0 or examples >= total:
+        return _cut(split, np.arange(total)), None
+    order = np.random.default_rng(seed).permutation(total)
+    return _cut(split, order[:examples]), _cut(split, order[examples : 2 * examples])
+
+
+def _cut(split: Split, rows: np.ndarray) -> list[Batch]:
+    # Divided among all devices where that comes out even; a ragged rest counts by its examples.
+    mesh = feed.make_mesh()
+    batches = []
+    for start in range(0, len(rows), _BATCH):
+        chosen = rows[start : start + _BATCH]
+        spec = PartitionSpec("data") if len(chosen) % mesh.size == 0 else PartitionSpec()
+        batch = Batch(split.features[chosen], split.targets[chosen])
+        batches.append(jax.device_put(batch, NamedSharding(mesh, spec)))
+    return batches
+
+
+def _counted(operator: Operator, count: Callable[[], Any]) -> Operator:
+    def apply(inner: Callable[[Any], Any], vector: Any) -> Any:
+        jax.debug.callback(lambda: count() and None)
+        return inner(vector)
+
+    return Operator(
+        jax.tree_util.Partial(apply, operator.apply), operator.like, operator.loss, operator.gradient, operator.mode
+    )
+
+
+def _length(value: float, loss: float, params: Any) -> float:
+    """How far to go for the curvature to change the loss by its own size, but no further than the weights are long."""
+    size = math.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(params))) or 1.0
+    return min(math.sqrt(2 * max(abs(loss), 1e-12) / max(abs(value), 1e-12)), size)
+
+
+def _as_json(
+    point: CriticalPoint, run: FinishedRun, split: str, batches: list[Batch], held_out: list[Batch] | None
+) -> dict[str, Any]:
+    plain = {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name, value in point._asdict().items()
+        if name not in ("smallest_vector", "largest_vector", "spectrum")
+    }
+    spectrum = {name: np.asarray(part).tolist() for name, part in point.spectrum._asdict().items()}
+    counts = [sum(len(batch.targets) for batch in part) for part in (batches, held_out or [])]
+    return run_directory.without_nan(
+        {
+            **plain,
+            "step": run.step,
+            "split": split,
+            "examples": counts[0],
+            "held_out_examples": counts[1],
+            "spectrum": spectrum,
+        }
+    )
