@@ -13,13 +13,13 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from absl import flags
 from tabulate import tabulate
 
-from benchmarks import train, transforms
+from benchmarks import curvature, train, transforms
 from tricks.errors import UserError
 from tricks.training.command import run
 
 _JSON = flags.DEFINE_string("json", None, "Append one JSON line a comparison to this file.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds in which all are measured one after another.", lower_bound=1)
-_BENCHMARKS = {"train": train.compare, "transforms": transforms.compare}
+_BENCHMARKS = {"train": train.compare, "transforms": transforms.compare, "curvature": curvature.compare}
 
 
 def main(arguments: list[str]) -> None:
