@@ -12,6 +12,8 @@ from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
 from tricks.curvature.memory import require_memory
 from tricks.curvature.products import Operator
 
+_ROUNDING = 1e3  # Of the precision: what rounding in sums over many entries may do to symmetry.
+
 
 def eigenpairs(
     operator: Operator,
@@ -35,7 +37,7 @@ def eigenpairs(
         which: `smallest` (the most negative), `largest`, or `both`.
         key: of the random start.
         tol: largest residual that counts as converged, as a share of the largest |eigenvalue| seen.
-        max_products: products after which it ends in any case (three more are spent on the look).
+        max_products: products after which it ends in any case.
         basis_size: vectors of the size of the parameters that it holds, those that it returns among them; 8 more is
             the most that it ever takes. By default 40, or 3 a wanted pair where those are more, and those returned.
         sharding: divides these vectors among devices: a `NamedSharding` of one dimension, as
@@ -69,8 +71,7 @@ def eigenpairs(
     require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
     require_memory("basis_size", min(basis_size, wanted + size), operator.like)
     start_key, probe_key = jax.random.split(key)
-    require_symmetric(operator, probe_key)
-    return lanczos(
+    found, asymmetry = lanczos(
         operator.apply,
         operator.like,
         start_key,
@@ -81,6 +82,18 @@ def eigenpairs(
         max_products=max_products,
         sharding=sharding,
     )
+    if isinstance(asymmetry, jax.core.Tracer):
+        return found  # Nothing can be refused while it is traced.
+    asymmetric = not asymmetry <= _ROUNDING * jnp.finfo(asymmetry.dtype).eps
+    # One product alone shows nothing of symmetry.
+    if asymmetric or found.products == 1:
+        require_symmetric(operator, probe_key)
+    if asymmetric:
+        raise ValueError(
+            f"the operator is not symmetric: u.Av and v.Au differ by {float(asymmetry):.2g} of its norm; is a gradient "
+            "custom or stopped?"
+        )
+    return found
 
 
 def require_symmetric(operator: Operator, key: jax.Array) -> None:
@@ -103,8 +116,6 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
     ...
     ValueError: the operator is not symmetric: u.Av and v.Au differ by 2 of their size; is a gradient custom or stopped?
     """
-    if isinstance(key, jax.core.Tracer):
-        return  # Nothing can be refused while it is traced.
     once, change, ab, ba, scale = _look(operator, key)
     trees.require_finite("a product", once)
     epsilon = jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps
@@ -113,8 +124,7 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
             f"the operator is not deterministic: two products with one vector differ by {float(change):.2g} of their "
             "size; fix the dropout mask, or leave dropout out"
         )
-    # Rounding in a sum of n terms grows as its root; what a wrong gradient does is of the order of 1.
-    if jnp.abs(ab - ba) > 1e3 * epsilon * scale:
+    if jnp.abs(ab - ba) > _ROUNDING * epsilon * scale:
         share = float(jnp.abs(ab - ba) / jnp.maximum(jnp.abs(ab), jnp.abs(ba)))
         raise ValueError(
             f"the operator is not symmetric: u.Av and v.Au differ by {share:.2g} of their size; is a gradient custom "

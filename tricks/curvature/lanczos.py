@@ -33,6 +33,8 @@ class _Cycle(NamedTuple):
     projected: jax.Array  # (m, m): A in the basis
     filled: jax.Array  # rows whose product is in `projected`
     beta: jax.Array  # length of what the last product has outside the basis, which is the next row
+    expected: jax.Array  # (m,): what the next row's product should have in the basis, if A is symmetric
+    asymmetry: jax.Array  # by how much any had something else
     lost: jax.Array  # (m,) for each row, length of what its product has outside the basis and outside that row
     values: jax.Array  # (m,) ascending Ritz values
     coordinates: jax.Array  # (m, m) their vectors in the basis, as columns
@@ -65,7 +67,7 @@ def lanczos(
     basis_size: int,
     max_products: int,
     sharding: NamedSharding | None = None,
-) -> Eigenpairs:
+) -> tuple[Eigenpairs, jax.Array]:
     """Extreme eigenpairs of a symmetric operator.
 
     A Krylov basis V grows by one product a step, orthogonalized twice against all of it, up to `basis_size` vectors;
@@ -87,7 +89,8 @@ def lanczos(
         sharding: of the vectors of the basis.
 
     Returns:
-        The pairs found, converged or not.
+        The pairs found, converged or not, and by how much A was seen to be asymmetric, as a share of its norm: beyond
+        rounding, it is not symmetric or not the same at every product. NaN for a product that was not finite.
 
     Source: Wu and Simon 2000; Parlett 1980.
     """
@@ -105,7 +108,7 @@ def lanczos(
     ends, residuals, norm = _ends(plan, cycle), _residuals(plan, cycle), _norm_of_operator(cycle)
     # A row of zeros for the pending vector: a slice of the basis would be a copy of it.
     coordinates = jnp.pad(cycle.coordinates[:, ends], ((0, 1), (0, 0))).T
-    return Eigenpairs(
+    pairs = Eigenpairs(
         cycle.values[ends],
         # One after the other, or they would lie in memory twice.
         jax.lax.map(lambda row: flat.to_tree(matmul(row, cycle.basis)), coordinates),
@@ -114,6 +117,7 @@ def lanczos(
         residuals <= tol * norm,
         cycle.products,
     )
+    return pairs, cycle.asymmetry / jnp.maximum(norm, jnp.finfo(flat.dtype).tiny)
 
 
 def _first(plan: _Plan, key: jax.Array) -> _Cycle:
@@ -123,6 +127,8 @@ def _first(plan: _Plan, key: jax.Array) -> _Cycle:
         projected=jnp.zeros((plan.m, plan.m), dtype),
         filled=jnp.int32(0),
         beta=jnp.zeros([], dtype),
+        expected=jnp.zeros(plan.m, dtype),
+        asymmetry=jnp.zeros([], dtype),
         lost=jnp.zeros(plan.m, dtype),
         values=jnp.zeros(plan.m, dtype),
         coordinates=jnp.eye(plan.m, dtype=dtype),
@@ -168,6 +174,8 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     key, fresh_key = jax.random.split(cycle.key)
     w, projected = extended(plan.flat.apply, cycle.basis, cycle.projected, row)
     beta = jnp.linalg.norm(w)
+    asymmetry = jnp.abs(projected[row] - cycle.expected) - cycle.lost
+    asymmetry = jnp.max(jnp.where(jnp.arange(plan.m) < row, asymmetry, 0), initial=0)
     values, coordinates = _ritz(projected, row + 1)
     cycle = cycle._replace(
         projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
@@ -184,7 +192,9 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
         lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
         seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
         verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 2), cycle.verified_at),
-        goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished,
+        goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished & jnp.isfinite(beta),
+        expected=jnp.zeros_like(cycle.expected).at[row].set(jnp.where(leaves, 0, beta)),
+        asymmetry=jnp.maximum(cycle.asymmetry, asymmetry + 0 * beta),
         key=key,
     )
 
@@ -198,10 +208,12 @@ def _restarted(plan: _Plan, cycle: _Cycle) -> _Cycle:
     rotation = rotation.at[:count, : plan.m].set(chosen.T).at[count, plan.m].set(1)
     projected = jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep]))
     lost = jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(chosen))
+    expected = jnp.zeros_like(cycle.expected).at[:count].set(cycle.beta * chosen[-1])
     return cycle._replace(
         basis=plan.flat.rotated(rotation, cycle.basis, full),
         projected=jnp.where(full, projected, cycle.projected),
         lost=jnp.where(full, lost, cycle.lost),
+        expected=jnp.where(full, expected, cycle.expected),
         filled=jnp.where(full, count, cycle.filled),
     )
 

@@ -241,7 +241,10 @@ def _linearize(
     def of_chosen(chosen: Any, point: Any, *batch: Any) -> Any:
         return trees.split_like(field(trees.merge(chosen, rest), point, *batch), chosen)
 
-    stored = jax.checkpoint(of_chosen, prevent_cse=False, policy=_nothing if recompute else _costly)
+    # The barrier keeps the compiler from computing, before a loop of products, all that is not kept. A scan over
+    # batches is one by itself.
+    lone = shares is None or any(len(share) == 1 for share in shares)
+    stored = jax.checkpoint(of_chosen, prevent_cse=lone, policy=_nothing if recompute else _costly)
     # TensorFloat-32 and bfloat16 products, the default of some accelerators, keep too few digits for curvature.
     with jax.default_matmul_precision("highest"):
         loss = mean_over(partial(loss_fn, point), groups, shares)

@@ -181,6 +181,11 @@ def require_like(name: str, tree: Any, like: Any) -> None:
             )
 
 
+@jax.jit
+def _are_finite(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), tree)
+
+
 def require_finite(name: str, tree: Any) -> None:
     """Refuses values that are not finite.
 
@@ -192,7 +197,7 @@ def require_finite(name: str, tree: Any) -> None:
     ...
     ValueError: the gradient is not finite at ['w']; curvature needs a point where everything is finite
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not bool(jnp.all(jnp.isfinite(leaf))):
+    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(tree))):
+        if not finite:
             place = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise ValueError(f"{name} is not finite{place}; curvature needs a point where everything is finite")

@@ -50,7 +50,7 @@ def make_curvature(
         operator = hessian(loss_fn, weights.params, [batch])
         small = _STEPS * bytes_of(operator.like) <= _KEPT
         search_key, density_key, trace_key = jax.random.split(key, 3)
-        found = lanczos(
+        found, _ = lanczos(
             operator.apply, operator.like, search_key, 1e-2, k=1, which="both", basis_size=32, max_products=100
         )
         density = spectral_density(operator, key=density_key, probes=_PROBES, steps=_STEPS, reorthogonalize=small)
