@@ -42,7 +42,7 @@ class _Cycle(NamedTuple):
     seen: jax.Array  # the wanted values when they last had converged
     verified_at: jax.Array  # products after which values that are still those count as verified
     goes_on: jax.Array  # whether another product is wanted
-    key: jax.Array
+    words: jax.Array  # two random words, of the directions that are taken where the space is left
 
 
 class _Plan(NamedTuple):
@@ -74,7 +74,7 @@ def lanczos(
     then the Ritz vectors nearest the wanted ends are kept and the rest makes room (a thick restart). It stops when the
     residuals of all wanted pairs are at most tol |A|. From one start only one copy of a repeated eigenvalue, or one
     value of a close cluster, can be found; so with k > 1 the search then goes on from a random vector outside the
-    space, half as long again, and stops only when that has found no other value.
+    space, a third as long again, and stops only when that has found no other value.
 
     Args:
         apply: the operator, jit-compatible and a pytree (as `jax.tree_util.Partial`).
@@ -136,7 +136,7 @@ def _first(plan: _Plan, key: jax.Array) -> _Cycle:
         seen=jnp.full(plan.wanted, jnp.inf, dtype),
         verified_at=jnp.int32(0),
         goes_on=jnp.bool_(True),
-        key=jax.random.fold_in(key, 1),
+        words=jax.random.bits(jax.random.fold_in(key, 1), (2,), jnp.uint32),
     )
 
 
@@ -171,7 +171,6 @@ def _done(plan: _Plan, cycle: _Cycle) -> jax.Array:
 def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     """One product more."""
     row, products = cycle.filled, cycle.products + 1
-    key, fresh_key = jax.random.split(cycle.key)
     w, projected = extended(plan.flat.apply, cycle.basis, cycle.projected, row)
     beta = jnp.linalg.norm(w)
     asymmetry = jnp.abs(projected[row] - cycle.expected) - cycle.lost
@@ -181,21 +180,20 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
         projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
     )
     # A part of the tolerance is left for what the search from another vector loses.
-    converged = _exact(plan, cycle, plan.tol / 4) & (products >= cycle.verified_at)
+    converged = _exact(plan, cycle, plan.tol / 2) & (products >= cycle.verified_at)
     leaves = converged | is_rounding(beta, _norm_of_operator(cycle))
     finished = _done(plan, cycle)
     from_here_on = converged & ~finished
-    following = next_unit(w, cycle.basis, leaves, partial(plan.flat.random, fresh_key))
+    following = next_unit(w, cycle.basis, leaves, partial(plan.flat.another, cycle.words, products))
     return cycle._replace(
         basis=jax.lax.dynamic_update_index_in_dim(cycle.basis, following, row + 1, 0),
         beta=jnp.where(leaves, 0, beta),
         lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
         seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
-        verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 2), cycle.verified_at),
+        verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 3), cycle.verified_at),
         goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished & jnp.isfinite(beta),
         expected=jnp.zeros_like(cycle.expected).at[row].set(jnp.where(leaves, 0, beta)),
         asymmetry=jnp.maximum(cycle.asymmetry, asymmetry + 0 * beta),
-        key=key,
     )
 
 
