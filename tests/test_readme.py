@@ -70,7 +70,7 @@ def _shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[8]])
+@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[9]])
 def test_training_commands(checkout, command):
     done = _shell(command, checkout)
     assert done.returncode == 0, done
@@ -78,6 +78,15 @@ def test_training_commands(checkout, command):
     assert directory, done.stdout
     assert (checkout / directory.group(1) / "summary.json").exists()
     assert "installing" not in done.stdout, "nothing is installed a second time"
+
+
+def test_the_command_for_runs_that_are_stuck(checkout):
+    if not (checkout / "runs" / "digits").exists():
+        assert _shell(COMMANDS[0], checkout).returncode == 0
+    done = _shell(COMMANDS[6], checkout)
+    assert done.returncode == 0, done
+    assert re.search(r"^verdict +(saddle|degenerate|not critical|undecided)$", done.stdout, re.M), done.stdout
+    assert (checkout / "runs" / "digits" / "spectrum.png").exists()
 
 
 def test_make_test_runs_the_tests(checkout):
@@ -97,7 +106,7 @@ def test_mnist_is_prepared_and_trained(checkout, mnist_directory, tmp_path):
     assert "mnist" in done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS[6:8])
+@pytest.mark.parametrize("command", COMMANDS[7:9])
 def test_accelerator_commands_install_jax_for_it_once(checkout, command):
     # Dry, because the packages are gigabytes and want the device.
     kind = command.split("=")[1]
@@ -131,7 +140,7 @@ def test_python_that_is_too_old_is_refused(checkout, tmp_path):
     ("command", "result"),
     list(
         zip(
-            COMMANDS[10:],
+            COMMANDS[11:],
             [
                 r"best epoch \d+, last rate [\d.e-]+, test accuracy 9[6-9]\.\d\d%\n",
                 r"240 updates of 304 examples, last loss 0\.\d+, test accuracy 9[6-9]\.\d\d%\n",
@@ -174,6 +183,14 @@ def test_package_installs_and_the_example_runs_on_jax_and_optax_alone(bare, tmp_
     done = _shell(f'"{bare}" -W error example.py', tmp_path, **AS_USERS)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"loss 0\.0\d+, rate 0\.0000\d\n", done.stdout), done.stdout
+
+
+def test_the_verdict_of_the_lectures_example_needs_jax_and_optax_alone(bare, tmp_path):
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "curvature.md").read_text(), re.S)[0]
+    (tmp_path / "example.py").write_text(example)
+    done = _shell(f'"{bare}" -W error example.py', tmp_path, **AS_USERS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("saddle both signs"), done.stdout
 
 
 def test_importing_the_transforms_adds_little_to_optax(bare, tmp_path):

@@ -38,12 +38,12 @@ def draw_spectrum(point: CriticalPoint, path: Path, *, title: str) -> None:
     axis.set_ylabel("density", fontsize=13)
     axis.set_title(title, fontsize=14)
     axis.tick_params(labelsize=12)
-    axis.legend(fontsize=12, loc="upper right")
+    axis.legend(fontsize=12, loc="upper center")
     figure.savefig(path, dpi=120)
 
 
 def draw_surface(surface: Surface, path: Path, *, title: str, names: Sequence[str], lengths: Sequence[float]) -> None:
-    """Draws the loss on a plane twice, as contours and in three dimensions, with the point and the way out marked.
+    """Draws the loss on a plane, as contours and in three dimensions, with the point and the way out along u marked.
 
     Args:
         surface: as `tricks.curvature.error_surface` gives it.
@@ -60,7 +60,7 @@ def draw_surface(surface: Surface, path: Path, *, title: str, names: Sequence[st
     losses = np.ma.masked_invalid(np.asarray(surface.losses))
     a, b = np.meshgrid(first, second)
     middle = (len(second) // 2, len(first) // 2)
-    out = np.unravel_index(np.argmin(losses), losses.shape)
+    out = (middle[0], int(np.argmin(losses[middle[0]])))
     falls = losses[out] < losses[middle]
 
     flat = figure.add_subplot(1, 2, 1)
