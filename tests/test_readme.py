@@ -26,6 +26,7 @@ def test_all_commands_are_known_to_these_tests():
         ".venv/bin/python train.py --config=configs/digits.py --workdir=runs/mine --config.model.hidden_sizes=64,64",
         "make prepare DATA=mnist",
         'make train CONFIG=configs/mnist.py ARGS="--config.optimizer.name=momentum"',
+        ".venv/bin/python scripts/spectrum.py --workdir=runs/digits",
         "make train ACCELERATOR=cuda13",
         "make train ACCELERATOR=tpu",
         'XLA_FLAGS=--xla_force_host_platform_device_count=8 make train ARGS="--config.train.epochs=2'
@@ -165,7 +166,7 @@ def bare(checkout, tmp_path_factory) -> Path:
     assert wheel.returncode == 0, wheel
     (built,) = home.glob("tricks-*.whl")
     python = home / "venv" / "bin" / "python"
-    done = _shell(f'"{python}" -m {COMMANDS[9].removesuffix(".")} --quiet {built}', home)
+    done = _shell(f'"{python}" -m {COMMANDS[10].removesuffix(".")} --quiet {built}', home)
     if "No matching distribution" in done.stderr or "ConnectionError" in done.stderr:
         pytest.skip("no package index within reach, so no clean environment")
     assert done.returncode == 0, done
