@@ -82,7 +82,7 @@ def _is_right(result, values):
     return result.verdict == "degenerate" and abs(values).min() <= result.tolerance and not both
 
 
-@pytest.mark.parametrize(("n", "dense_up_to", "cases"), [(24, 1024, 150), (24, 0, 60), (150, 0, 30)])
+@pytest.mark.parametrize(("n", "dense_up_to", "cases"), [(24, 1024, 150), (24, 0, 60), (150, 0, 60)])
 def test_spectra_over_eight_orders_of_magnitude(n, dense_up_to, cases):
     rng = np.random.default_rng(n + dense_up_to)
     held, undecided = Counter(), 0
@@ -110,7 +110,8 @@ def test_spectra_over_eight_orders_of_magnitude(n, dense_up_to, cases):
         for name, truth in truths.items():
             interval = getattr(result, name)
             held[name] += interval.lower - 1e-5 * n <= truth <= interval.upper + 1e-5 * n
-    assert min(held.values()) >= 0.9 * cases, held
+    # 95 % of them, but for three standard deviations of that count.
+    assert min(held.values()) >= 0.95 * cases - 3 * (0.95 * 0.05 * cases) ** 0.5, held
     assert undecided <= 0.15 * cases
 
 

@@ -177,6 +177,7 @@ def _fit(run_chunk, rules, evaluate=lambda weights: evaluation.Evaluation(1.0, 0
         run_chunk=run_chunk,
         evaluate=evaluate,
         rules=rules,
+        inspect=lambda step, weights: None,
         record=lines.append,
         save=lambda s: saves.append(int(s.train.step)),
         interrupted=lambda: False,
