@@ -4,10 +4,15 @@ Prints the verdict (minimum, maximum, saddle, degenerate, not critical, undecide
 spectrum.json, spectrum.png and surface.png into the run directory.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+# Before the imports, which take seconds; and an exception must not meet XLA's threads in the middle of their work.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: os._exit(130))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from absl import flags

@@ -1,5 +1,6 @@
 """Verdicts on more than a thousand planted points, none of them wrong; their evidence; held-out batches; networks."""
 
+import dataclasses
 from collections import Counter
 
 import jax
@@ -157,6 +158,11 @@ def test_the_lectures_example(dense_up_to):
         (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [1, -1, 0], "not critical"),
         (lambda w: w[0] + 0 * w[1], [1, 1, 1], "not critical"),
         (lambda w: jnp.sum(jnp.cos(w)), [0, 0, 0], "maximum"),
+        # On the way down a narrow valley, and on slopes beside which the curvature elsewhere is large.
+        (lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 2, [0.9, 0.81, 0], "not critical"),
+        (lambda w: 5e3 * w[0] ** 2 - w[1] + w[2] ** 2, [0, 0, 0], "not critical"),
+        (lambda w: jnp.sum((1e5 * w - 1) ** 2), [0, 0, 0], "not critical"),
+        (lambda w: 1e-20 * jnp.sum((w - 1) ** 2), [0, 0, 0], "not critical"),
         (lambda w: 0 * jnp.sum(w), [1, 2, 3], "degenerate"),
     ],
 )
@@ -165,6 +171,56 @@ def test_textbook_points(loss, point, verdict, dense_up_to):
     result = curvature.classify(loss, jnp.array(point, jnp.float32), key=jax.random.key(0), dense_up_to=dense_up_to)
     assert result.verdict == verdict, result.reason
     assert result.reason
+
+
+def test_small_negative_eigenvalues_beside_a_few_large_ones_are_not_missed():
+    rng = np.random.default_rng(1)
+    values = jnp.asarray(np.r_[1e-2 * rng.normal(size=4995), [1, 2, 3, 4, 100]], jnp.float32)
+    result = curvature.classify(lambda w: jnp.sum(values * w**2) / 2, jnp.zeros(5000), key=jax.random.key(0))
+    assert result.verdict == "saddle", result.reason
+    assert result.smallest == pytest.approx(float(values.min()), rel=0.1)
+
+
+@pytest.mark.parametrize("n", [1, 5, 30, 60])
+def test_confidence_of_a_small_problem_that_is_searched_is_a_probability(n):
+    values = jnp.linspace(1, 2, n)
+    result = curvature.classify(lambda w: jnp.sum(values * w**2), jnp.zeros(n), key=jax.random.key(0), dense_up_to=0)
+    assert result.verdict == "minimum"
+    assert 0.99 <= result.confidence <= 1
+    for interval in (result.positive, result.zero, result.negative):
+        assert 0 <= interval.lower <= interval.upper <= n
+
+
+def test_bfloat16_parameters_are_searched():
+    found = curvature.eigenpairs(
+        curvature.hessian(lambda w: jnp.sum(w**2), jnp.zeros(64, jnp.bfloat16)), key=jax.random.key(0)
+    )
+    assert float(found.values[0]) == pytest.approx(2, rel=1e-2)
+
+
+def test_a_minimum_that_held_out_batches_deny_is_none():
+    def loss(w, batch):
+        return jnp.mean(batch[:, 0]) * w[0] ** 2 + jnp.mean(batch[:, 1]) * w[1] ** 2
+
+    result = curvature.classify(
+        loss,
+        jnp.zeros(2),
+        [jnp.array([[2.0, 1.0]])],
+        held_out=[jnp.array([[2.0, -1.0]])],
+        key=jax.random.key(0),
+    )
+    assert result.verdict == "undecided"
+
+
+def test_a_loss_that_cannot_be_hashed_is_taken():
+    @dataclasses.dataclass
+    class Loss:
+        scale: jax.Array
+
+        def __call__(self, w):
+            return self.scale * jnp.sum(w**2)
+
+    assert curvature.classify(Loss(jnp.ones(())), jnp.zeros(3), key=jax.random.key(0)).verdict == "minimum"
 
 
 def _noisy(w, batch):
@@ -230,6 +286,7 @@ def test_identical_units_are_a_saddle_with_a_way_out():
         ({"tolerance": 0.0}, "tolerance is 0.0; allowed: a number between 0 and 1"),
         ({"confidence": 1.0}, "confidence is 1.0; allowed: a number between 0 and 1"),
         ({"gradient_tolerance": -1.0}, "gradient_tolerance is -1.0"),
+        ({"dense_up_to": 9000}, "dense_up_to is 9000; allowed: 0 to 8192"),
         ({"dense_up_to": -1}, "dense_up_to is -1; allowed: an integer, 0 or more"),
     ],
 )

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from tricks.arguments import require, require_integer, require_not_negative
 from tricks.curvature import trees
+from tricks.curvature.dense import LARGEST
 from tricks.curvature.density import SpectralDensity
 from tricks.curvature.products import Loss, Operator, hessian
 from tricks.curvature.signs import Interval
 from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends
 
+_ROUNDING = 100  # Of the precision.
 VERDICTS = ("minimum", "maximum", "saddle", "degenerate", "not critical", "undecided")
 
 
@@ -91,8 +92,9 @@ def classify(
         key: of the random vectors.
         mask: restricts to a part of the parameters, as for `hessian`.
         mode: as for `hessian`.
-        gradient_tolerance: |g| up to this counts as zero. By default sqrt(epsilon) |H| (1 + |params|), epsilon the
-            precision: |g| / |H| is how far away a critical point is at the least.
+        gradient_tolerance: |g| up to this counts as zero. By default 100 epsilon |H| |params|, epsilon the precision:
+            what the last digits of the parameters make of it. Training rarely comes that near; a larger one asks what
+            the point would be if the gradient did not count.
         tolerance: |eigenvalue| up to this share of |H| counts as zero. By default what rounding can do where the
             spectrum is computed, and 1e-3 to 1e-2 where it is estimated, as it resolves what is near zero; the
             smaller it is, the more products that takes.
@@ -106,6 +108,7 @@ def classify(
     Raises:
         ValueError: as `hessian` and `eigenpairs`, or for a tolerance or confidence out of range.
 
+    >>> import jax.numpy as jnp
     >>> point = classify(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2), key=jax.random.key(0))
     >>> point.verdict, round(point.smallest, 4), round(point.largest, 4), point.minimum_ratio.value
     ('saddle', -2.0, 2.0, 0.5)
@@ -157,6 +160,7 @@ def classify_operator(
     Raises:
         ValueError: as `classify`, or for an operator without a gradient.
 
+    >>> import jax.numpy as jnp
     >>> operator = hessian(lambda w: jnp.sum(w**2), jnp.zeros(3))
     >>> classify_operator(operator, jnp.zeros(3), key=jax.random.key(0)).verdict
     'minimum'
@@ -170,15 +174,16 @@ def classify_operator(
         require("tolerance", tolerance, "a number between 0 and 1", lambda x: 0 < x < 1)
     require("confidence", confidence, "a number between 0 and 1", lambda x: 0 < x < 1)
     require_integer("dense_up_to", dense_up_to, least=0)
-    if operator.size <= dense_up_to:
+    if dense_up_to > LARGEST:
+        raise ValueError(f"dense_up_to is {dense_up_to}; allowed: 0 to {LARGEST}")
+    if operator.size <= max(dense_up_to, 2):
         ends, signs = dense_ends(operator, key, tolerance)
     else:
         ends, signs = lanczos_ends(operator, key, tolerance, confidence)
     gradient_norm, confirmed = float(trees.norm(operator.gradient)), None
     if gradient_tolerance is None:
-        epsilon = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps)
-        gradient_tolerance = epsilon**0.5 * ends.norm * (1 + float(trees.norm(params)))
-    if held_out is not None and ends.smallest < 0:
+        gradient_tolerance = _ROUNDING * trees.epsilon(operator.like) * ends.norm * float(trees.norm(params))
+    if held_out is not None:
         u = ends.smallest_vector
         confirmed = float(trees.dot(u, held_out(u)))
     verdict, reason = _verdict(ends, gradient_norm, gradient_tolerance, confirmed)
@@ -221,12 +226,21 @@ def _verdict(ends: Ends, gradient_norm: float, gradient_tolerance: float, confir
             f"a curvature of {ends.smallest:.3g} on the batches is {confirmed:.3g} on the held-out ones: it may be "
             "theirs alone; take more examples"
         )
+    if (not negative and ends.seen[0] < -ends.sign_tolerance) or (not positive and ends.seen[1] > ends.sign_tolerance):
+        return "undecided", (
+            f"{found}, but values from {ends.seen[0]:.3g} to {ends.seen[1]:.3g} were seen, and their vectors not found"
+        )
     if negative and positive:
         return "saddle", f"both signs, {found}: the loss falls both ways along the eigenvector of the smallest"
     if negative:
         if high < -ends.sign_tolerance:
             return "maximum", f"all negative, {found}"
         return _degenerate(ends, ends.largest >= -ends.tolerance and high <= ends.tolerance, found, "positive")
+    if confirmed is not None and confirmed < -ends.sign_tolerance:
+        return "undecided", (
+            f"none is negative on the batches, {found}, and along the vector of the smallest the held-out ones have a "
+            f"curvature of {confirmed:.3g}; take more examples"
+        )
     if low > ends.sign_tolerance:
         return "minimum", f"all positive, {found}"
     return _degenerate(ends, ends.smallest <= ends.tolerance and low >= -ends.tolerance, found, "negative")

@@ -122,7 +122,7 @@ def hessian(
 
     Source: the lectures on critical points; Pearlmutter 1994.
     """
-    scalar = _Scalar(loss_fn)
+    scalar = _Scalar(hashable(loss_fn))
     return _linearized(_HessianField(scalar), scalar, params, batches, mask, _mode(loss_fn, mode), recompute)
 
 
@@ -162,8 +162,8 @@ def gauss_newton(
     Source: Schraudolph 2002; Martens, arXiv 1412.1193.
     """
 
-    scalar = _Scalar(_Composed(model_fn, output_loss_fn))
-    field = _GaussNewtonField(model_fn, output_loss_fn)
+    parts = hashable(model_fn), hashable(output_loss_fn)
+    scalar, field = _Scalar(_Composed(*parts)), _GaussNewtonField(*parts)
     return _linearized(field, scalar, params, batches, mask, _mode(model_fn, mode), recompute)
 
 
@@ -266,6 +266,27 @@ def _costly(primitive: Any, *_: Any, **__: Any) -> bool:
 
 def _nothing(*_: Any, **__: Any) -> bool:
     return False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Held:
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or one in its place where it cannot be hashed, as a module that holds arrays cannot.
+
+    >>> hashable(print) is print
+    True
+    """
+    try:
+        hash(function)
+    except TypeError:
+        return _Held(function)
+    return function
 
 
 def _mode(loss_fn: Callable[..., Any], mode: str | None) -> str:

@@ -81,7 +81,7 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
     zero = Interval(
         max(0.0, size - positive.value - negative.value),
         max(0.0, size - positive.upper - negative.upper),
-        size - positive.lower - negative.lower,
+        max(0.0, size - positive.lower - negative.lower),
     )
     significant = Interval(
         _ratio(positive.value, negative.value),
@@ -93,6 +93,7 @@ def estimated(density: SpectralDensity, size: int, tolerance: float, rounding: f
 
 def _number_above(density: SpectralDensity, size: int, threshold: float, rounding: float) -> Interval:
     nodes, weights, residuals = (np.asarray(part, np.float64) for part in density)
+    weights = weights / weights.sum(axis=1, keepdims=True)
     above = nodes > threshold
     # Of a Gauss quadrature only the weights of the two nodes beside a threshold may stand for both of its sides
     # (Chebyshev, Markov, Stieltjes), and of a converged one not even those.
@@ -115,7 +116,7 @@ def _number_above(density: SpectralDensity, size: int, threshold: float, roundin
 def _number_of_share(share: float, runs: int, size: int, quantile: float) -> float:
     """The number of eigenvalues of which the mean share over the runs would be below `share` so often."""
     # All or nothing, but for rounding.
-    if share < 1e-5 / size or share > 1 - 1e-5:
+    if share < 1e-9 or share > 1 - 1e-9:
         return size * float(share > 0.5)
     low, high = 0.0, float(size)
     for _ in range(60):

@@ -21,6 +21,7 @@ _ROUNDING = 100  # Of the precision times |H|: what the sign of an eigenvalue mu
 _TOLERANCE = 1e-3
 _WIDEST_ZERO = 1e-2
 _PROBES = 3
+_MOST_STEPS = 4096  # Of a run: beyond it the projected matrix is the larger problem.
 _KEPT = 2**30  # Bytes of vectors up to which the long runs are orthogonalized, which resolves finer.
 
 
@@ -34,6 +35,8 @@ class Ends(NamedTuple):
     largest_vector: Any
     bounds: tuple[float, float]
     """Outside which no eigenvalue lies, at the confidence."""
+    seen: tuple[float, float]
+    """Outermost values that any search saw, also without a vector."""
     confidence: float
     sign_tolerance: float
     """|value| above this has a certain sign."""
@@ -80,6 +83,7 @@ def dense_ends(operator: Operator, key: jax.Array, tolerance: float | None) -> t
         low,
         high,
         (smallest, largest),
+        (smallest, largest),
         1.0,
         sign,
         sign,
@@ -111,6 +115,11 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     given, tolerance = tolerance is not None, _TOLERANCE if tolerance is None else tolerance
     # Each end may fail half as often as the whole; all runs must fail for it to be missed.
     steps = steps_needed(operator.size, tolerance / 2, ((1 - confidence) / 2) ** (1 / _PROBES))
+    steps = min(steps, operator.size)
+    if steps > _MOST_STEPS:
+        raise ValueError(
+            f"tolerance is {tolerance:g}; it takes runs of {steps} products: choose a larger one, or dense_up_to"
+        )
     keeps = steps * bytes_of(operator.like) <= _KEPT
     density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps, reorthogonalize=keeps)
     steps = density.nodes.shape[1]
@@ -122,6 +131,7 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     rounding = max(_rounding(operator, norm), 10 * float(_asymmetry(operator, low_vector, high_vector)))
     low, high = min(smallest, nodes.min()), max(largest, nodes.max())
     # What lies further out by a share of the whole spread; the spread itself is larger by two such shares at most.
+    missing = 0.0 if keeps and steps == operator.size else missed(operator.size, steps, tolerance / 2)
     further = tolerance / 2 / (1 - tolerance) * (high - low) + rounding
     ends = Ends(
         smallest,
@@ -130,7 +140,8 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         low_vector,
         high_vector,
         (low - further, high + further),
-        1 - 2 * missed(operator.size, steps, tolerance / 2) ** _PROBES,
+        (low, high),
+        max(0.0, 1 - 2 * missing**_PROBES),
         max(rounding, tolerance * norm if given else 0.0),
         max(rounding, tolerance * norm, 0.0 if given else _width_of_zero(density, tolerance * norm)),
         density,
@@ -142,11 +153,19 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
 def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: float) -> Eigenpairs:
     # Again with all digits where the long runs have seen further.
     found = eigenpairs(operator, which="both", key=key, tol=min(tolerance, 1e-3))
-    spread = max(nodes.max() - nodes.min(), 0.0)
-    ahead = max(float(found.values[0]) - nodes.min(), nodes.max() - float(found.values[1]))
-    if ahead <= 2 * tolerance * spread:
+    low, high = float(nodes.min()), float(nodes.max())
+    spread, norm = high - low, max(abs(low), abs(high))
+    ahead = max(float(found.values[0]) - low, high - float(found.values[1]))
+    # A sign that they saw, however small beside the norm, must not be missed.
+    unseen = [
+        abs(node)
+        for node, value in ((low, float(found.values[0])), (-high, -float(found.values[1])))
+        if node < -_rounding(operator, norm) and value > node / 2
+    ]
+    if ahead <= 2 * tolerance * spread and not unseen:
         return found
-    again = eigenpairs(operator, which="both", key=jax.random.fold_in(key, 1), tol=tolerance / 100)
+    finer = min([tolerance / 100, *(node / norm / 10 for node in unseen)])
+    again = eigenpairs(operator, which="both", key=jax.random.fold_in(key, 1), tol=finer)
     return again._replace(products=found.products + again.products)
 
 
@@ -168,7 +187,7 @@ def _with_found(signs: Signs, ends: Ends) -> Signs:
 
 
 def _rounding(operator: Operator, norm: float) -> float:
-    return _ROUNDING * float(jnp.finfo(jnp.result_type(*jax.tree.leaves(operator.like))).eps) * norm
+    return _ROUNDING * trees.epsilon(operator.like) * norm
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.products import Loss
+from tricks.curvature.products import Loss, hashable
 
 
 class Surface(NamedTuple):
@@ -65,7 +65,7 @@ def error_surface(
     require_integer("points", points, least=2)
     groups, shares = (None, None) if batches is None else grouped(batches)
     side = jnp.linspace(-radius, radius, points)
-    return Surface(side, side, _losses(loss_fn, params, directions, side, groups, shares))
+    return Surface(side, side, _losses(hashable(loss_fn), params, directions, side, groups, shares))
 
 
 @partial(jax.jit, static_argnums=0)

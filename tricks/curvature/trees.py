@@ -38,7 +38,21 @@ def norm(tree: Any) -> jax.Array:
     >>> float(norm([jnp.array([3.0]), jnp.array(4.0)]))
     5.0
     """
-    return jnp.sqrt(dot(tree, tree))
+    largest = jnp.zeros([])
+    for leaf in jax.tree.leaves(tree):
+        largest = jnp.maximum(largest, jnp.max(jnp.abs(leaf), initial=0))
+    # The squares of what is very small or very large are out of range.
+    scaled = jax.tree.map(lambda x: x / jnp.where(largest > 0, largest, 1).astype(x.dtype), tree)
+    return largest * jnp.sqrt(dot(scaled, scaled))
+
+
+def epsilon(tree: Any) -> float:
+    """The precision of the coarsest leaf.
+
+    >>> epsilon([jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.float32)])
+    0.0078125
+    """
+    return max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in jax.tree.leaves(tree))
 
 
 @jax.jit
