@@ -195,6 +195,7 @@ def test_an_operator_that_is_not_finite_is_refused_with_the_leaf():
         ({"which": "biggest"}, "which is 'biggest'; allowed: smallest, largest, both"),
         ({"tol": 0.0}, "tol is 0.0; allowed: a number between 0 and 1"),
         ({"max_products": 0}, "max_products is 0"),
+        ({"sharding": jax.sharding.PartitionSpec("data")}, "allowed: a NamedSharding of one dimension, or None"),
         ({"basis_size": 3}, "basis_size is 3; allowed: an integer, 5 or more"),
     ],
 )

@@ -141,6 +141,13 @@ WRONG = [
         "the loss is not finite",
     ),
     (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(2), jnp.ones(3))), "directions[0] has shape (2,)"),
+    (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(3),)), "directions has 1 members; allowed: 2"),
+    (lambda: curvature.error_surface(lambda w: w, jnp.ones(3), (jnp.ones(3),) * 2), "an array of shape (3,)"),
+    (lambda: curvature.keskar_sharpness(lambda w: w, jnp.ones(3), key=jax.random.key(0)), "an array of shape (3,)"),
+    (
+        lambda: curvature.keskar_sharpness(lambda w: jnp.sum(w) - 9, jnp.ones(3), key=jax.random.key(0)),
+        "the loss is -6 at params; allowed: above -1",
+    ),
     (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(3),) * 2, points=1), "points is 1"),
     (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(3),) * 2, radius=-1), "radius is -1"),
 ]

@@ -295,6 +295,11 @@ def test_wrong_arguments_are_named(options, message):
         curvature.classify(lambda w: jnp.sum(w**2), jnp.ones(3), key=jax.random.key(0), **options)
 
 
+def test_held_out_batches_without_batches_are_refused():
+    with pytest.raises(ValueError, match="held_out is given without batches"):
+        curvature.classify(lambda w: jnp.sum(w**2), jnp.ones(3), held_out=[jnp.ones(2)], key=jax.random.key(0))
+
+
 def test_an_operator_without_a_gradient_is_refused():
     with pytest.raises(ValueError, match="operator has no gradient"):
         curvature.classify_operator(curvature.Operator(lambda v: v, jnp.ones(2)), jnp.ones(2), key=jax.random.key(0))

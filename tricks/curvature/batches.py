@@ -23,6 +23,8 @@ def grouped(batches: Sequence[Any]) -> tuple[list[Any], list[jax.Array]]:
     >>> [group.shape for group in groups], [share.tolist() for share in shares]
     ([(2, 3, 2), (2, 2)], [[0.375, 0.375], [0.25]])
     """
+    if hasattr(batches, "shape"):
+        raise ValueError(f"batches is an array of shape {batches.shape}; allowed: a list of batches, such as [(x, y)]")
     batches = list(batches)
     if not batches:
         raise ValueError("batches is empty; allowed: one batch or more, or None for a loss of the parameters alone")

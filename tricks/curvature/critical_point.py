@@ -117,6 +117,8 @@ def classify(
     """
     operator = hessian(loss_fn, params, batches, mask=mask, mode=mode, recompute=recompute)
     other = None
+    if held_out is not None and batches is None:
+        raise ValueError("held_out is given without batches; allowed: with batches of the same kind")
     if held_out is not None:
         other = hessian(loss_fn, params, held_out, mask=mask, mode=mode, recompute=recompute)
     return classify_operator(

@@ -70,6 +70,8 @@ def eigenpairs(
         raise ValueError(f"k is {k} with which {which!r}, and the operator has {size} eigenvalues; choose fewer")
     basis_size = wanted + max(40, 3 * wanted) if basis_size is None else basis_size
     require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
+    if sharding is not None and not (isinstance(sharding, NamedSharding) and len(sharding.spec) == 1):
+        raise ValueError(f"sharding is {sharding}; allowed: a NamedSharding of one dimension, or None")
     require_memory("basis_size", min(basis_size, wanted + size), operator.like)
     start_key, probe_key = jax.random.split(key)
     found, asymmetry = lanczos(

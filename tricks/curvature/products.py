@@ -80,7 +80,7 @@ def hvp(loss_fn: Loss, params: Any, vector: Any) -> Any:
     """
     trees.require_floating("params", params)
     trees.require_like("vector", vector, params)
-    return jax.jvp(jax.grad(_Scalar(loss_fn)), (params,), (vector,))[1]
+    return jax.jvp(jax.grad(Scalar(loss_fn)), (params,), (vector,))[1]
 
 
 def hessian(
@@ -122,7 +122,7 @@ def hessian(
 
     Source: the lectures on critical points; Pearlmutter 1994.
     """
-    scalar = _Scalar(hashable(loss_fn))
+    scalar = Scalar(hashable(loss_fn))
     return _linearized(_HessianField(scalar), scalar, params, batches, mask, _mode(loss_fn, mode), recompute)
 
 
@@ -163,21 +163,27 @@ def gauss_newton(
     """
 
     parts = hashable(model_fn), hashable(output_loss_fn)
-    scalar, field = _Scalar(_Composed(*parts)), _GaussNewtonField(*parts)
+    scalar, field = Scalar(_Composed(*parts)), _GaussNewtonField(*parts)
     return _linearized(field, scalar, params, batches, mask, _mode(model_fn, mode), recompute)
 
 
 # What is compiled for is compared by value, so that a second operator of the same loss compiles nothing: hence small
 # classes and not closures.
 @dataclasses.dataclass(frozen=True)
-class _Scalar:
+class Scalar:
+    """A loss that is checked to be a scalar."""
+
     loss_fn: Loss
 
     def __call__(self, params: Any, *batch: Any) -> jax.Array:
         loss = self.loss_fn(params, *batch)
+        if isinstance(loss, tuple | list | dict):
+            raise ValueError(f"loss_fn returns a {type(loss).__name__}; allowed: a scalar alone, without other outputs")
         if jnp.shape(loss) != ():
             shape = jnp.shape(loss)
             raise ValueError(f"loss_fn returns an array of shape {shape}; allowed: a scalar, as jnp.mean gives one")
+        if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+            raise ValueError(f"loss_fn returns {jnp.result_type(loss)}; allowed: a floating-point scalar")
         return loss
 
 

@@ -1,6 +1,7 @@
 """How fast the loss rises around a point: Keskar's measure, and one that rescaling does not move."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.lanczos import Eigenpairs
-from tricks.curvature.products import Loss, Operator
+from tricks.curvature.products import Loss, Operator, Scalar
 
 
 class Sharpness(NamedTuple):
@@ -41,7 +42,8 @@ def keskar_sharpness(
     """The rise of the loss in a small box around a point, in percent: 100 (max_y f(x + A y) - f(x)) / (1 + f(x)).
 
     The box is |y_i| <= epsilon (|(A^+ x)_i| + 1); A is the identity, or n x p of standard normal entries. L-BFGS-B
-    seeks the maximum from a random point of the box: from its middle, at a critical point, there is no way to go.
+    seeks the maximum from a random point of the box: from its middle, at a critical point, there is no way to go. What
+    it finds is the top of one slope, so the value changes with the key; take the largest of several.
 
     Args:
         loss_fn: f; `loss_fn(params) -> scalar`, or with `batches` `loss_fn(params, batch) -> scalar`.
@@ -82,7 +84,7 @@ def keskar_sharpness(
     def value_and_gradient(y: jax.Array, x: jax.Array, basis: Any, groups: Any, shares: Any) -> Any:
         def loss(y: jax.Array) -> jax.Array:
             point = unravel(x + (y if basis is None else basis @ y))
-            return mean_over(lambda *batch: loss_fn(point, *batch), groups, shares)
+            return mean_over(partial(Scalar(loss_fn), point), groups, shares)
 
         return jax.value_and_grad(loss)(y)
 
@@ -96,6 +98,8 @@ def keskar_sharpness(
     loss = -falling(np.zeros(len(half)))[0]
     if not np.isfinite(loss):
         raise ValueError("the loss is not finite at params; sharpness needs a point where it is")
+    if loss <= -1:
+        raise ValueError(f"the loss is {loss:g} at params; allowed: above -1, as the measure divides by 1 + loss")
     start = half * np.asarray(jax.random.uniform(start_key, half.shape, minval=-1, maxval=1), np.float64)
     found = optimize.minimize(
         falling,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.products import Loss, hashable
+from tricks.curvature.products import Loss, Scalar, hashable
 
 
 class Surface(NamedTuple):
@@ -59,13 +59,15 @@ def error_surface(
     Source: the lectures on critical points; Li et al., arXiv 1712.09913.
     """
     trees.require_floating("params", params)
+    if len(directions) != 2:
+        raise ValueError(f"directions has {len(directions)} members; allowed: 2")
     for i, direction in enumerate(directions):
         trees.require_like(f"directions[{i}]", direction, params)
     require_positive("radius", radius)
     require_integer("points", points, least=2)
     groups, shares = (None, None) if batches is None else grouped(batches)
     side = jnp.linspace(-radius, radius, points)
-    return Surface(side, side, _losses(hashable(loss_fn), params, directions, side, groups, shares))
+    return Surface(side, side, _losses(Scalar(hashable(loss_fn)), params, directions, side, groups, shares))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -163,6 +163,8 @@ def require_floating(name: str, tree: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         raise ValueError(f"{name} has no leaves; allowed: a pytree with at least one array")
+    if size(tree) == 0:
+        raise ValueError(f"{name} has no entries; allowed: at least one number")
     for path, leaf in leaves:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
