@@ -13,6 +13,7 @@ _RANKS = {
     "tricks": 0,
     "tricks.errors": 0,
     "tricks.arguments": 0,
+    "tricks.random_words": 0,
     "tricks.config": 1,
     "tricks.data": 2,
     "tricks.models": 3,
@@ -29,6 +30,7 @@ _RANKS = {
 _OUTSIDE = {
     "tricks.errors": set(),
     "tricks.arguments": {"jax"},
+    "tricks.random_words": {"jax"},
     "tricks.config": set(),
     "tricks.schedules": {"jax", "optax"},
     "tricks.early_stopping": {"jax"},

@@ -11,9 +11,8 @@ from tricks.curvature.dense import LARGEST
 from tricks.curvature.density import SpectralDensity
 from tricks.curvature.products import Loss, Operator, hessian
 from tricks.curvature.signs import Interval
-from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends
+from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends, rounding_of
 
-_ROUNDING = 100  # Of the precision.
 VERDICTS = ("minimum", "maximum", "saddle", "degenerate", "not critical", "undecided")
 
 
@@ -184,7 +183,7 @@ def classify_operator(
         ends, signs = lanczos_ends(operator, key, tolerance, confidence)
     gradient_norm, confirmed = float(trees.norm(operator.gradient)), None
     if gradient_tolerance is None:
-        gradient_tolerance = _ROUNDING * trees.epsilon(operator.like) * ends.norm * float(trees.norm(params))
+        gradient_tolerance = rounding_of(operator, ends.norm) * float(trees.norm(params))
     if held_out is not None:
         u = ends.smallest_vector
         confirmed = float(trees.dot(u, held_out(u)))

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, matmul, next_unit
-from tricks.curvature.memory import require_memory
+from tricks.curvature.memory import bytes_of, require_memory
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
+
+_KEPT = 2**30  # Bytes of vectors up to which runs are orthogonalized, which resolves finer.
 
 
 class SpectralDensity(NamedTuple):
@@ -82,7 +84,7 @@ class SpectralDensity(NamedTuple):
 
 
 def spectral_density(
-    operator: Operator, *, key: jax.Array, probes: int = 10, steps: int = 80, reorthogonalize: bool = True
+    operator: Operator, *, key: jax.Array, probes: int = 10, steps: int = 80, reorthogonalize: bool | None = None
 ) -> SpectralDensity:
     """The spread of all eigenvalues, from Lanczos runs of random vectors.
 
@@ -95,7 +97,8 @@ def spectral_density(
         probes: runs, 2 or more; the standard error falls as the root of their number.
         steps: products a run, 1 or more; more of them resolve finer.
         reorthogonalize: keep all vectors of a run and orthogonalize twice against them. Otherwise three vectors are
-            all that is kept, and an eigenvalue may appear as several nodes that share its weight.
+            all that is kept, and an eigenvalue may appear as several nodes that share its weight. None keeps them where
+            they take 1 GiB at most.
 
     Returns:
         `SpectralDensity`.
@@ -112,6 +115,8 @@ def spectral_density(
     """
     require_integer("probes", probes, least=2)
     require_integer("steps", steps, least=1)
+    if reorthogonalize is None:
+        reorthogonalize = min(steps, operator.size) * bytes_of(operator.like) <= _KEPT
     if reorthogonalize:
         steps = min(steps, operator.size)
         require_memory("steps", steps, operator.like)

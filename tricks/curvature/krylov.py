@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tricks.random_words import random_words
+
 Vector = jax.Array
 _BLOCKS = 16
 
@@ -71,21 +73,13 @@ def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | 
         return lengthened(drawn / jnp.linalg.norm(drawn))
 
     def another(words: jax.Array, number: jax.Array) -> Vector:
-        position = jax.lax.iota(jnp.uint32, leaves.size)
-        mixed = _mix(_mix(position * jnp.uint32(0x9E3779B9) + words[0]) + words[1] + number.astype(jnp.uint32))
+        mixed = random_words(words[0], words[1] + number.astype(jnp.uint32), (leaves.size,))
         return lengthened(jax.lax.bitcast_convert_type(mixed, jnp.int32).astype(dtype) / 2.0**31)
 
     def of_vector(vector: Vector) -> Vector:
         return lengthened(ravel_pytree(apply(to_tree(vector)))[0])
 
     return Flat(of_vector, leaves.size, dtype, zeros, random, another, turn, to_tree)
-
-
-def _mix(word: jax.Array) -> jax.Array:
-    # MurmurHash3's finalizer: every bit of the input moves every bit of the output.
-    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
-    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
-    return word ^ (word >> 16)
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

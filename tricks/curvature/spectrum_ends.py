@@ -13,7 +13,6 @@ from tricks.curvature.dense import dense
 from tricks.curvature.density import SpectralDensity, spectral_density
 from tricks.curvature.eigenpairs import eigenpairs, require_symmetric
 from tricks.curvature.lanczos import Eigenpairs
-from tricks.curvature.memory import bytes_of
 from tricks.curvature.products import Operator
 from tricks.curvature.signs import Signs, counted, estimated
 
@@ -22,7 +21,6 @@ _TOLERANCE = 1e-3
 _WIDEST_ZERO = 1e-2
 _PROBES = 3
 _MOST_STEPS = 4096  # Of a run: beyond it the projected matrix is the larger problem.
-_KEPT = 2**30  # Bytes of vectors up to which the long runs are orthogonalized, which resolves finer.
 
 
 class Ends(NamedTuple):
@@ -71,7 +69,7 @@ def dense_ends(operator: Operator, key: jax.Array, tolerance: float | None) -> t
         require_symmetric(operator, key)
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     norm = float(max(abs(values[0]), abs(values[-1])))
-    rounding = max(_rounding(operator, norm), 4 * noise)
+    rounding = max(rounding_of(operator, norm), 4 * noise)
     sign = max(rounding, 0.0 if tolerance is None else tolerance * norm)
     flat, unravel = ravel_pytree(operator.like)
     low, high = (unravel(jnp.asarray(v, flat.dtype)) for v in (vectors[:, 0], vectors[:, -1]))
@@ -120,18 +118,16 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         raise ValueError(
             f"tolerance is {tolerance:g}; it takes runs of {steps} products: choose a larger one, or dense_up_to"
         )
-    keeps = steps * bytes_of(operator.like) <= _KEPT
-    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps, reorthogonalize=keeps)
-    steps = density.nodes.shape[1]
+    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps)
     nodes = np.asarray(density.nodes, np.float64)
     found = _search(operator, search_key, nodes, tolerance)
     smallest, largest = (float(value) for value in found.values)
     norm = max(abs(smallest), abs(largest))
     low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
-    rounding = max(_rounding(operator, norm), 10 * float(_asymmetry(operator, low_vector, high_vector)))
+    rounding = max(rounding_of(operator, norm), 10 * float(_asymmetry(operator, low_vector, high_vector)))
     low, high = min(smallest, nodes.min()), max(largest, nodes.max())
     # What lies further out by a share of the whole spread; the spread itself is larger by two such shares at most.
-    missing = 0.0 if keeps and steps == operator.size else missed(operator.size, steps, tolerance / 2)
+    missing = 0.0 if steps == operator.size else missed(operator.size, steps, tolerance / 2)
     further = tolerance / 2 / (1 - tolerance) * (high - low) + rounding
     ends = Ends(
         smallest,
@@ -160,7 +156,7 @@ def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: fl
     unseen = [
         abs(node)
         for node, value in ((low, float(found.values[0])), (-high, -float(found.values[1])))
-        if node < -_rounding(operator, norm) and value > node / 2
+        if node < -rounding_of(operator, norm) and value > node / 2
     ]
     if ahead <= 2 * tolerance * spread and not unseen:
         return found
@@ -186,7 +182,8 @@ def _with_found(signs: Signs, ends: Ends) -> Signs:
     return signs._replace(positive=positive, negative=negative)
 
 
-def _rounding(operator: Operator, norm: float) -> float:
+def rounding_of(operator: Operator, norm: float) -> float:
+    """What the last digits make of a number of the size of the norm."""
     return _ROUNDING * trees.epsilon(operator.like) * norm
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tabulate import tabulate
 from tqdm import tqdm
 
 from tricks import losses
-from tricks.curvature import CriticalPoint, Operator, classify_operator, error_surface, hessian
+from tricks.curvature import CriticalPoint, Operator, classify_operator, error_surface, hessian, trees
 from tricks.data import Split
 from tricks.diagnosis import pictures
 from tricks.diagnosis.finished_run import FinishedRun
@@ -181,7 +180,7 @@ def _counted(operator: Operator, count: Callable[[], Any]) -> Operator:
 
 def _length(value: float, loss: float, params: Any) -> float:
     """How far to go for the curvature to change the loss by its own size, but no further than the weights are long."""
-    size = math.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(params))) or 1.0
+    size = float(trees.norm(params)) or 1.0
     return min(math.sqrt(2 * max(abs(loss), 1e-12) / max(abs(value), 1e-12)), size)
 
 

@@ -9,14 +9,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tricks import losses
-from tricks.curvature import hessian, spectral_density, trace
+from tricks.curvature import hessian, spectral_density, trace, trees
 from tricks.curvature.lanczos import lanczos
-from tricks.curvature.memory import bytes_of
 from tricks.data import Split
 from tricks.losses import Batch, Measure
 from tricks.training.state import Weights
 
-_KEPT = 2**30  # Bytes of vectors up to which the runs for the ratio are orthogonalized.
 _PROBES, _STEPS = 4, 80
 _ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero.
 
@@ -48,19 +46,17 @@ def make_curvature(
     def numbers(weights: Weights, batch: Batch) -> dict[str, jax.Array]:
         loss_fn = losses.objective(apply, measure, weights.model_state)
         operator = hessian(loss_fn, weights.params, [batch])
-        small = _STEPS * bytes_of(operator.like) <= _KEPT
         search_key, density_key, trace_key = jax.random.split(key, 3)
         found, _ = lanczos(
             operator.apply, operator.like, search_key, 1e-2, k=1, which="both", basis_size=32, max_products=100
         )
-        density = spectral_density(operator, key=density_key, probes=_PROBES, steps=_STEPS, reorthogonalize=small)
+        density = spectral_density(operator, key=density_key, probes=_PROBES, steps=_STEPS)
         zero = _ZERO * jnp.max(jnp.abs(found.values))
         positive = density.share_between(zero, jnp.inf).mean
         negative = density.share_between(-jnp.inf, -zero).mean
-        squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(operator.gradient))
         return {
             "loss": operator.loss,
-            "gradient_norm": jnp.sqrt(squares),
+            "gradient_norm": trees.norm(operator.gradient),
             "smallest_eigenvalue": found.values[0],
             "largest_eigenvalue": found.values[1],
             "trace": trace(operator, key=trace_key, probes=20).mean,
