@@ -93,6 +93,39 @@ def test_restarts_in_a_small_basis_find_the_same(basis_size):
     np.testing.assert_allclose(found.values, values[:2], atol=2e-6)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 1.0])
+def test_new_starts_beside_close_clusters_still_converge(spread):
+    # Each new start finds another member; what the ones before left behind must not keep the search from its end.
+    rng = np.random.default_rng(0)
+    for seed in range(15):
+        values = rng.normal(size=200) * 10.0 ** rng.uniform(-3, 0)
+        values[:4] = -2 + spread * rng.normal(size=4)
+        values[-3:] = rng.uniform(2, 4, 3)
+        matrix = _planted(values, np.float32, seed)
+        for which, wanted in (
+            ("smallest", np.sort(values)[:4]),
+            ("both", np.sort(values)[[0, 1, 2, 3, -4, -3, -2, -1]]),
+        ):
+            found = curvature.eigenpairs(_operator(matrix), 4, which, key=jax.random.key(seed))
+            assert found.converged.all(), (seed, which, found)
+            np.testing.assert_allclose(found.values, wanted, atol=4e-3)
+            true = np.asarray(found.vectors, np.float64)
+            exact = np.asarray(matrix, np.float64) @ true.T - true.T * np.asarray(found.values)
+            assert (np.linalg.norm(exact, axis=0) <= 1.01 * np.asarray(found.residuals)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-33, 1e-24, 1e24, 1e33])
+def test_operators_whose_squares_are_out_of_range(scale):
+    values = np.linspace(-1, 2, 200)
+    operator = _operator(_planted(values, np.float32) * np.float32(scale))
+    found = curvature.eigenpairs(operator, which="both", key=jax.random.key(0))
+    assert found.converged.all()
+    np.testing.assert_allclose(np.asarray(found.values) / scale, [-1, 2], atol=2e-3)
+    for kept in (True, False):
+        density = curvature.spectral_density(operator, key=jax.random.key(0), probes=2, steps=30, reorthogonalize=kept)
+        np.testing.assert_allclose(np.asarray([density.nodes.min(), density.nodes.max()]) / scale, [-1, 2], atol=0.05)
+
+
 @pytest.mark.parametrize(("k", "which", "basis_size"), [(1, "smallest", 20), (5, "both", 50)])
 def test_memory_is_the_basis_and_eight_vectors(k, which, basis_size):
     params = [jnp.ones((300, 300)), jnp.ones((300, 300))]

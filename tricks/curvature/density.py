@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
-from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, matmul, next_unit
+from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
 from tricks.curvature.memory import bytes_of, require_memory
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
@@ -140,9 +140,9 @@ def _orthogonal_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, 
     def grow(row: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         basis, projected, _ = carry
         w, projected = extended(flat.apply, basis, projected, row)
-        beta = jnp.linalg.norm(w)
+        beta = length(w)
         # Once the space is invariant, what lies outside has no weight in this run.
-        complete = is_rounding(beta, jnp.linalg.norm(projected[row]))
+        complete = is_rounding(beta, length(projected[row]))
         following = next_unit(w, basis, complete, lambda: flat.random(jax.random.fold_in(key, row)))
         basis = jax.lax.dynamic_update_index_in_dim(basis, following, row + 1, 0)
         return basis, projected, jnp.where(complete, 0, beta)
@@ -160,7 +160,7 @@ def _three_term_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, 
         alpha = jnp.where(carry.complete, carry.alpha, matmul(carry.v, w))
         w = w - alpha * carry.v
         norm = jnp.maximum(carry.norm, jnp.abs(alpha) + carry.beta)
-        beta = jnp.linalg.norm(w)
+        beta = length(w)
         complete = carry.complete | is_rounding(beta, norm)
         beta = jnp.where(complete, 0, beta)
         following = jnp.where(complete, 0, w / jnp.maximum(beta, jnp.finfo(w.dtype).tiny))

@@ -91,6 +91,16 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
+def length(vector: Vector) -> jax.Array:
+    """|v|, also where the squares of its entries are out of range.
+
+    >>> round(float(length(jnp.array([3e-30, 4e-30])) * 1e30), 4)
+    5.0
+    """
+    largest = jnp.max(jnp.abs(vector))
+    return largest * jnp.linalg.norm(vector / jnp.where(largest > 0, largest, 1))
+
+
 def orthogonalized(w: Vector, basis: jax.Array) -> tuple[Vector, jax.Array]:
     """w without its part in a basis, and that part. One pass leaves 3e-5 of it in float32, the second 1e-6.
 
@@ -158,7 +168,7 @@ def next_unit(w: Vector, basis: jax.Array, leaves: jax.Array, elsewhere: Callabl
     [0.0, 1.0]
     """
     following = jax.lax.cond(leaves, lambda: orthogonalized(elsewhere(), basis)[0], lambda: w)
-    return following / jnp.maximum(jnp.linalg.norm(following), jnp.finfo(w.dtype).tiny)
+    return following / jnp.maximum(length(following), jnp.finfo(w.dtype).tiny)
 
 
 def rotated(rotation: jax.Array, basis: jax.Array, wanted: jax.Array) -> jax.Array:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, matmul, next_unit
+from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
 
+_STARTS = 32  # Told apart; with one after a third more products each, 32 are a hundred thousand products.
 WHICH = ("smallest", "largest", "both")
 
 
@@ -35,13 +36,15 @@ class _Cycle(NamedTuple):
     beta: jax.Array  # length of what the last product has outside the basis, which is the next row
     expected: jax.Array  # (m,): what the next row's product should have in the basis, if A is symmetric
     asymmetry: jax.Array  # by how much any had something else
-    lost: jax.Array  # (m,) for each row, length of what its product has outside the basis and outside that row
+    lost: jax.Array  # (starts, m): of each direction that was left for a new start, what the rows' products have of it
+    starts: jax.Array  # how many were left so
     values: jax.Array  # (m,) ascending Ritz values
     coordinates: jax.Array  # (m, m) their vectors in the basis, as columns
     products: jax.Array
     seen: jax.Array  # the wanted values when they last had converged
     verified_at: jax.Array  # products after which values that are still those count as verified
     goes_on: jax.Array  # whether another product is wanted
+    anew: jax.Array  # whether the pending row is a new start, from which only the wanted pairs are kept
     words: jax.Array  # two random words, of the directions that are taken where the space is left
 
 
@@ -102,7 +105,8 @@ def lanczos(
     plan = _Plan(flat, k, which, wanted, m, tol, max_products)
 
     def fill(cycle: _Cycle) -> _Cycle:
-        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m), partial(_grown, plan), _restarted(plan, cycle))
+        more = partial(_grown, plan)
+        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m) & ~c.anew, more, _restarted(plan, cycle))
 
     cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, _first(plan, key))
     ends, residuals, norm = _ends(plan, cycle), _residuals(plan, cycle), _norm_of_operator(cycle)
@@ -129,13 +133,15 @@ def _first(plan: _Plan, key: jax.Array) -> _Cycle:
         beta=jnp.zeros([], dtype),
         expected=jnp.zeros(plan.m, dtype),
         asymmetry=jnp.zeros([], dtype),
-        lost=jnp.zeros(plan.m, dtype),
+        lost=jnp.zeros((_STARTS, plan.m), dtype),
+        starts=jnp.int32(0),
         values=jnp.zeros(plan.m, dtype),
         coordinates=jnp.eye(plan.m, dtype=dtype),
         products=jnp.int32(0),
         seen=jnp.full(plan.wanted, jnp.inf, dtype),
         verified_at=jnp.int32(0),
         goes_on=jnp.bool_(True),
+        anew=jnp.bool_(False),
         words=jax.random.bits(jax.random.fold_in(key, 1), (2,), jnp.uint32),
     )
 
@@ -151,8 +157,9 @@ def _norm_of_operator(cycle: _Cycle) -> jax.Array:
 
 
 def _residuals(plan: _Plan, cycle: _Cycle) -> jax.Array:
-    parts = jnp.abs(cycle.coordinates[:, _ends(plan, cycle)])
-    return cycle.lost @ parts + cycle.beta * parts[cycle.filled - 1]
+    parts = cycle.coordinates[:, _ends(plan, cycle)]
+    left_behind = jnp.sum(jnp.abs(matmul(cycle.lost, parts)), axis=0)
+    return left_behind + cycle.beta * jnp.abs(parts[cycle.filled - 1])
 
 
 def _exact(plan: _Plan, cycle: _Cycle, tol: jax.Array) -> jax.Array:
@@ -172,15 +179,16 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     """One product more."""
     row, products = cycle.filled, cycle.products + 1
     w, projected = extended(plan.flat.apply, cycle.basis, cycle.projected, row)
-    beta = jnp.linalg.norm(w)
-    asymmetry = jnp.abs(projected[row] - cycle.expected) - cycle.lost
+    beta = length(w)
+    asymmetry = jnp.abs(projected[row] - cycle.expected) - jnp.sum(jnp.abs(cycle.lost), axis=0)
     asymmetry = jnp.max(jnp.where(jnp.arange(plan.m) < row, asymmetry, 0), initial=0)
     values, coordinates = _ritz(projected, row + 1)
     cycle = cycle._replace(
         projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
     )
-    # A part of the tolerance is left for what the search from another vector loses.
-    converged = _exact(plan, cycle, plan.tol / 2) & (products >= cycle.verified_at)
+    # Each new start may lose half of what the ones before left of the tolerance.
+    share = 1 - 0.5 ** (cycle.starts + 1).astype(beta.dtype)
+    converged = _exact(plan, cycle, share * plan.tol) & (products >= cycle.verified_at)
     leaves = converged | is_rounding(beta, _norm_of_operator(cycle))
     finished = _done(plan, cycle)
     from_here_on = converged & ~finished
@@ -188,7 +196,9 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
     return cycle._replace(
         basis=jax.lax.dynamic_update_index_in_dim(cycle.basis, following, row + 1, 0),
         beta=jnp.where(leaves, 0, beta),
-        lost=cycle.lost.at[row].add(jnp.where(leaves, beta, 0)),
+        lost=cycle.lost.at[jnp.minimum(cycle.starts, _STARTS - 1), row].add(jnp.where(leaves, beta, 0)),
+        starts=cycle.starts + from_here_on,
+        anew=from_here_on,
         seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
         verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 3), cycle.verified_at),
         goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished & jnp.isfinite(beta),
@@ -198,21 +208,30 @@ def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
 
 
 def _restarted(plan: _Plan, cycle: _Cycle) -> _Cycle:
-    """Where the basis is full: the Ritz vectors nearest the wanted ends, and the pending one, as its first rows."""
-    full = cycle.filled == plan.m
+    """Makes room in the basis: its first rows become the Ritz vectors that are kept, and the pending one.
+
+    Where the basis is full those nearest the wanted ends; for a new start the wanted ones alone, as what the others
+    have outside the basis is left behind.
+    """
     keep = _kept(plan.k, plan.which, plan.m)
-    chosen, count = cycle.coordinates[:, keep], len(keep)
+    restarts = (cycle.filled == plan.m) | cycle.anew
+    count = jnp.where(cycle.anew, plan.wanted, len(keep))
+    ranks = jnp.where(cycle.anew, jnp.resize(_ends(plan, cycle), keep.shape), keep)
+    chosen = jnp.where(jnp.arange(len(keep)) < count, cycle.coordinates[:, ranks], 0)
+    first = slice(0, len(keep))
     rotation = jnp.zeros((plan.m + 1, plan.m + 1), chosen.dtype)
-    rotation = rotation.at[:count, : plan.m].set(chosen.T).at[count, plan.m].set(1)
-    projected = jnp.zeros_like(cycle.projected).at[:count, :count].set(jnp.diag(cycle.values[keep]))
-    lost = jnp.zeros_like(cycle.lost).at[:count].set(cycle.lost @ jnp.abs(chosen))
-    expected = jnp.zeros_like(cycle.expected).at[:count].set(cycle.beta * chosen[-1])
+    rotation = rotation.at[first, : plan.m].set(chosen.T).at[count, cycle.filled].set(1)
+    values = jnp.where(jnp.arange(len(keep)) < count, cycle.values[ranks], 0)
+    projected = jnp.zeros_like(cycle.projected).at[first, first].set(jnp.diag(values))
+    lost = jnp.zeros_like(cycle.lost).at[:, first].set(matmul(cycle.lost, chosen))
+    expected = jnp.zeros_like(cycle.expected).at[first].set(cycle.beta * chosen[cycle.filled - 1])
     return cycle._replace(
-        basis=plan.flat.rotated(rotation, cycle.basis, full),
-        projected=jnp.where(full, projected, cycle.projected),
-        lost=jnp.where(full, lost, cycle.lost),
-        expected=jnp.where(full, expected, cycle.expected),
-        filled=jnp.where(full, count, cycle.filled),
+        basis=plan.flat.rotated(rotation, cycle.basis, restarts),
+        projected=jnp.where(restarts, projected, cycle.projected),
+        lost=jnp.where(restarts, lost, cycle.lost),
+        expected=jnp.where(restarts, expected, cycle.expected),
+        filled=jnp.where(restarts, count, cycle.filled),
+        anew=jnp.bool_(False),
     )
 
 

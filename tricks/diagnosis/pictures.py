@@ -42,8 +42,16 @@ def draw_spectrum(point: CriticalPoint, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_surface(surface: Surface, path: Path, *, title: str, names: Sequence[str], lengths: Sequence[float]) -> None:
-    """Draws the loss on a plane, as contours and in three dimensions, with the point and the way out along u marked.
+def draw_surface(
+    surface: Surface,
+    path: Path,
+    *,
+    title: str,
+    names: Sequence[str],
+    lengths: Sequence[float],
+    lower: str = "the way out",
+) -> None:
+    """Draws the loss on a plane, as contours and in three dimensions, with the point and where it falls along u marked.
 
     Args:
         surface: as `tricks.curvature.error_surface` gives it.
@@ -51,6 +59,7 @@ def draw_surface(surface: Surface, path: Path, *, title: str, names: Sequence[st
         title: above the picture.
         names: of the two directions.
         lengths: of the two directions, in units of the parameters.
+        lower: what the lowest place along the first direction is called.
     """
     from matplotlib import colormaps
 
@@ -72,8 +81,9 @@ def draw_surface(surface: Surface, path: Path, *, title: str, names: Sequence[st
     if falls:
         end = (first[out[1]], second[out[0]])
         flat.annotate("", end, (0, 0), arrowprops={"arrowstyle": "->", "color": "tab:red", "linewidth": 2.5})
-        flat.plot(*end, "*", color="tab:red", markersize=14, label=f"the way out: {losses[out]:.4g}")
-    flat.legend(fontsize=11, loc="upper right")
+        flat.plot(*end, "*", color="tab:red", markersize=14, label=f"{lower}: {losses[out]:.4g}")
+    # Below the square: inside it would hide contours.
+    flat.legend(fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
 
     solid = figure.add_subplot(1, 2, 2, projection="3d")
     # The highest twentieth would press all the rest flat.

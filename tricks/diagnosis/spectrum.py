@@ -102,7 +102,8 @@ def draw(run: FinishedRun, point: CriticalPoint, workdir: Path, *, split: str, e
     )
     surface = error_surface(loss_fn, run.weights.params, directions, batches=batches)
     names = [f"along the eigenvector of {value:.3g}" for value in values]
-    pictures.draw_surface(surface, workdir / "surface.png", title=title, names=names, lengths=lengths)
+    lower = "the way out" if point.verdict in ("saddle", "maximum") else "lower"
+    pictures.draw_surface(surface, workdir / "surface.png", title=title, names=names, lengths=lengths, lower=lower)
 
 
 def table(point: CriticalPoint) -> str:
