@@ -4,6 +4,7 @@ from tricks.curvature.critical_point import CriticalPoint, classify, classify_op
 from tricks.curvature.dense import dense
 from tricks.curvature.density import SpectralDensity, spectral_density
 from tricks.curvature.eigenpairs import eigenpairs
+from tricks.curvature.escape import Escape, escape
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.products import Operator, gauss_newton, hessian, hvp
 from tricks.curvature.sharpness import Sharpness, keskar_sharpness, relative_sharpness
@@ -13,6 +14,7 @@ from tricks.curvature.trace import Estimate, trace
 __all__ = [
     "CriticalPoint",
     "Eigenpairs",
+    "Escape",
     "Estimate",
     "Operator",
     "Sharpness",
@@ -23,6 +25,7 @@ __all__ = [
     "dense",
     "eigenpairs",
     "error_surface",
+    "escape",
     "filter_normalized_direction",
     "gauss_newton",
     "hessian",

@@ -55,10 +55,11 @@ class _Plan(NamedTuple):
     wanted: int  # pairs, at both ends together
     m: int  # vectors in the basis
     tol: jax.Array
-    max_products: int
+    negative_tol: float
+    max_products: int | jax.Array
 
 
-@partial(jax.jit, static_argnames=("k", "which", "basis_size", "max_products", "sharding"))
+@partial(jax.jit, static_argnames=("k", "which", "basis_size", "sharding", "negative_tol"))
 def lanczos(
     apply: Callable[[Any], Any],
     like: Any,
@@ -68,8 +69,9 @@ def lanczos(
     k: int,
     which: str,
     basis_size: int,
-    max_products: int,
+    max_products: int | jax.Array,
     sharding: NamedSharding | None = None,
+    negative_tol: float = 0.0,
 ) -> tuple[Eigenpairs, jax.Array]:
     """Extreme eigenpairs of a symmetric operator.
 
@@ -90,6 +92,8 @@ def lanczos(
             `both`), or the size of the problem.
         max_products: when to stop in any case.
         sharding: of the vectors of the basis.
+        negative_tol: a negative value is enough, too, once its residual is at most this share of the value itself:
+            that is sooner where a direction of negative curvature is wanted and not the last digit of it.
 
     Returns:
         The pairs found, converged or not, and by how much A was seen to be asymmetric, as a share of its norm: beyond
@@ -102,7 +106,7 @@ def lanczos(
     tol = jnp.maximum(tol, 40 * epsilon).astype(flat.dtype)
     wanted = 2 * k if which == "both" else k
     m = min(basis_size - wanted, flat.size)
-    plan = _Plan(flat, k, which, wanted, m, tol, max_products)
+    plan = _Plan(flat, k, which, wanted, m, tol, negative_tol, max_products)
 
     def fill(cycle: _Cycle) -> _Cycle:
         more = partial(_grown, plan)
@@ -163,7 +167,8 @@ def _residuals(plan: _Plan, cycle: _Cycle) -> jax.Array:
 
 
 def _exact(plan: _Plan, cycle: _Cycle, tol: jax.Array) -> jax.Array:
-    return (cycle.filled >= plan.wanted) & jnp.all(_residuals(plan, cycle) <= tol * _norm_of_operator(cycle))
+    allowed = jnp.maximum(tol * _norm_of_operator(cycle), -plan.negative_tol * cycle.values[_ends(plan, cycle)])
+    return (cycle.filled >= plan.wanted) & jnp.all(_residuals(plan, cycle) <= allowed)
 
 
 def _done(plan: _Plan, cycle: _Cycle) -> jax.Array:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tricks.transforms.masks import marked
+from tricks.masks import marked
 
 
 def size(tree: Any) -> int:

@@ -1,24 +1,29 @@
 """The lectures' optimizers as optax gradient transformations. Needs jax and optax only."""
 
+from tricks.masks import weights_only
 from tricks.transforms.adam import adam, adamw, scale_by_adam
 from tricks.transforms.adaptive import rmsprop, root_mean_square, scale_by_rmsprop, scale_by_root_mean_square
 from tricks.transforms.decay import add_decoupled_decay, add_l1_decay, add_l2_decay, soft_threshold
 from tricks.transforms.learning_rate import current_learning_rate, scale_by_learning_rate
-from tricks.transforms.masks import weights_only
 from tricks.transforms.momentum import momentum, scale_by_momentum
 from tricks.transforms.precision import in_dtype
+from tricks.transforms.saddle_escape import EscapeState, PerturbationState, escape_saddle, perturb_on_plateau
 from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 __all__ = [
+    "EscapeState",
+    "PerturbationState",
     "adam",
     "adamw",
     "add_decoupled_decay",
     "add_l1_decay",
     "add_l2_decay",
     "current_learning_rate",
+    "escape_saddle",
     "in_dtype",
     "lamb",
     "momentum",
+    "perturb_on_plateau",
     "rmsprop",
     "root_mean_square",
     "scale_by_adam",

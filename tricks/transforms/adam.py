@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require_decay, require_positive, require_rate
+from tricks.masks import WEIGHTS_ONLY, Mask
 from tricks.transforms.decay import add_l2_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from tricks.transforms.leaves import map_state, map_updates, rounded, times, widened, zeros
-from tricks.transforms.masks import WEIGHTS_ONLY, Mask
 
 
 class AdamState(NamedTuple):

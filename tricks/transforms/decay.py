@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require_params, require_rate
+from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 from tricks.transforms.learning_rate import ScalarOrSchedule, value_at
 from tricks.transforms.leaves import map_updates, rounded, times, widened
-from tricks.transforms.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 
 
 class DecayState(NamedTuple):

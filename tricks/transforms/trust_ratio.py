@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require, require_not_negative, require_params, require_rate
+from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
 from tricks.transforms.leaves import map_updates, rounded, times, widened
-from tricks.transforms.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 
 
 def scale_by_trust_ratio(

@@ -1,0 +1,378 @@
+"""Wrappers that leave a plateau: along negative curvature, or by noise."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tricks import plateau
+from tricks.arguments import require, require_integer, require_not_negative, require_params, require_positive
+from tricks.curvature import trees
+from tricks.curvature.escape import (
+    ESCAPED,
+    PERTURBED,
+    Escape,
+    Options,
+    attempt,
+    most_evaluations,
+    nothing,
+    require_options,
+)
+from tricks.curvature.memory import require_memory
+from tricks.transforms.learning_rate import LearningRateState
+
+ValueFn = Callable[[Any], jax.Array]
+
+_PRODUCT, _EVALUATION = 1.2, 1 / 3  # What they cost, in gradients of the same batch.
+_SCHEDULES = (LearningRateState, optax.ScaleByScheduleState)
+_INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
+_FEWEST_PRODUCTS = 10  # A check of fewer finds little.
+_LATEST = 2**30  # Steps; cooldowns grow no further.
+
+
+class EscapeState(NamedTuple):
+    """Of `escape_saddle`. Counts are int32."""
+
+    inner_state: Any
+    plateau: plateau.PlateauState
+    steps: jax.Array
+    """Updates so far."""
+    next_check: jax.Array
+    """Steps before which there is none."""
+    cooldown: jax.Array
+    """Steps between a check that failed and the next."""
+    work: jax.Array
+    """What the checks after the first have cost, in gradients of a training batch."""
+    triggers: jax.Array
+    """Windows on a plateau."""
+    checks: jax.Array
+    escapes: jax.Array
+    perturbations: jax.Array
+    rejections: jax.Array
+    products: jax.Array
+    """Hessian-vector products of all checks."""
+    last: Escape
+    """Evidence of the last check."""
+    last_step: jax.Array
+    """`steps` before the update of the last check; -1 before the first."""
+
+
+class PerturbationState(NamedTuple):
+    """Of `perturb_on_plateau`. Counts are int32."""
+
+    inner_state: Any
+    plateau: plateau.PlateauState
+    steps: jax.Array
+    next_check: jax.Array
+    triggers: jax.Array
+    perturbations: jax.Array
+
+
+def escape_saddle(
+    inner: optax.GradientTransformation,
+    *,
+    window: int = 100,
+    min_improvement: float = 0.01,
+    cooldown: int | None = None,
+    share: float = 0.05,
+    cost: float = 1.0,
+    max_products: int = 120,
+    basis_size: int = 40,
+    min_decrease: float = 0.01,
+    noise: bool = False,
+    reset: bool = True,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Leaves saddles along negative curvature, where the loss stands still; otherwise `inner` as it is.
+
+    Where the mean of `value` over a window has not fallen by `min_improvement` since the window before, the point is
+    checked as `tricks.curvature.escape` does: Lanczos finds the most negative curvature of `value_fn`, the held-out
+    loss must confirm it, and a step along it is taken only where both losses fall, as measured. That step is then the
+    update, and `inner` starts anew, its schedules excepted. In all other steps, and after a check that found no way,
+    the update is the one of `inner`, bit for bit.
+
+        tx.update(gradient, state, params, value=loss, value_fn=f, held_out_value_fn=h)
+
+    f(params) and h(params) are the loss on two disjoint sets of examples, the same at every step, without dropout;
+    without h, f is taken as exact. Nothing of them is computed in a step without a check.
+
+    Args:
+        inner: any optax transformation.
+        window: steps whose losses are averaged.
+        min_improvement: share of the loss by which a window must be lower than the one before.
+        cooldown: steps after a check before the next one; doubled by every check that found no way, and back after an
+            escape. None is `window`.
+        share: after the first check, checks take no more than this share of the work of all gradients so far.
+        cost: of one gradient of f, in gradients of a training batch: the ratio of their examples.
+        max_products: Hessian-vector products of a check, at most.
+        basis_size: vectors of the size of the parameters that a check keeps in memory, at most.
+        min_decrease: share of each loss by which an escape must lower it.
+        noise: where curvature has no answer, add as much Gaussian noise as raises the losses by 1 % at most.
+        reset: whether the state of `inner` starts anew after an escape. Its averages belong to the place it has left.
+        seed: of the random starts.
+
+    Returns:
+        A transformation whose state is an `EscapeState`. `update` needs `params`, `value` and `value_fn`.
+
+    Raises:
+        ValueError: for arguments out of range; on `update`, when `params`, `value` or `value_fn` are missing, or
+            parameters are not floating-point.
+
+    >>> loss = lambda w: (1 - w[0] * w[1]) ** 2
+    >>> tx = escape_saddle(optax.sgd(0.1), window=2)
+    >>> w = jnp.zeros(2)
+    >>> state = tx.init(w)
+    >>> for _ in range(10):
+    ...     value, gradient = jax.value_and_grad(loss)(w)
+    ...     updates, state = tx.update(gradient, state, w, value=value, value_fn=loss)
+    ...     w = optax.apply_updates(w, updates)
+    >>> bool(loss(w) < 1e-3), int(state.escapes), int(state.products)
+    (True, 1, 2)
+
+    Source: the lectures on critical points; the docs page on saddle escape says what it can and cannot do.
+    """
+    inner = optax.with_extra_args_support(inner)
+    _require_trigger(window, min_improvement, cooldown)
+    require("share", share, "0 <= share <= 1", lambda x: 0 <= x <= 1)
+    require_positive("cost", cost)
+    require_options(min_decrease, max_products, basis_size)
+    first_cooldown = window if cooldown is None else cooldown
+    options = Options(min_decrease, basis_size, noise)
+
+    def init_fn(params: optax.Params) -> EscapeState:
+        zero = jnp.int32(0)
+        return EscapeState(
+            inner_state=inner.init(params),
+            plateau=plateau.init(),
+            steps=zero,
+            next_check=zero,
+            cooldown=jnp.int32(first_cooldown),
+            work=jnp.float32(0),
+            triggers=zero,
+            checks=zero,
+            escapes=zero,
+            perturbations=zero,
+            rejections=zero,
+            products=zero,
+            last=nothing(),
+            last_step=jnp.int32(-1),
+        )
+
+    def update_fn(
+        updates: optax.Updates,
+        state: EscapeState,
+        params: optax.Params | None = None,
+        *,
+        value: Any = None,
+        value_fn: ValueFn | None = None,
+        held_out_value_fn: ValueFn | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, EscapeState]:
+        require_params(params, updates)
+        _require_value(value, value_fn)
+        assert value_fn is not None
+        trees.require_floating("params", params)
+        require_memory("basis_size", min(basis_size, trees.size(params)), params)
+        updates, inner_state = inner.update(
+            updates, state.inner_state, params, value=value, value_fn=value_fn, **extra_args
+        )
+        watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
+        products = _affordable(state, share, cost, max_products, options)
+        checks = on_plateau & (state.steps >= state.next_check) & (products >= _FEWEST_PRODUCTS)
+        state = state._replace(
+            inner_state=inner_state,
+            plateau=watched,
+            steps=optax.safe_increment(state.steps),
+            triggers=state.triggers + on_plateau,
+        )
+
+        def check(updates: Any, state: EscapeState) -> tuple[Any, EscapeState]:
+            key = jax.random.fold_in(jax.random.key(seed), state.checks)
+            step, found = attempt(value_fn, held_out_value_fn, params, key, products, options)
+            found = jax.tree.map(lambda new, old: new.astype(old.dtype), found, state.last)
+            moved = (found.outcome == ESCAPED) | (found.outcome == PERTURBED)
+            step = jax.tree.map(lambda s, u: jnp.where(moved, s.astype(u.dtype), u), step, updates)
+            state = _after_check(state, found, moved, first_cooldown, cost)
+            if reset:
+                moved_params = optax.apply_updates(params, step)
+                fresh = restarted(inner.init(moved_params), state.inner_state)
+                kept = jax.tree.map(lambda new, old: jnp.where(moved, new, old), fresh, state.inner_state)
+                state = state._replace(inner_state=kept)
+            return step, state
+
+        return jax.lax.cond(checks, check, lambda updates, state: (updates, state), updates, state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _affordable(state: EscapeState, share: float, cost: float, max_products: int, options: Options) -> jax.Array:
+    """Products of which a check that starts now stays within its share, whatever it comes to."""
+    gradients = (share * state.steps.astype(jnp.float32) - state.work) / cost
+    affordable = jnp.floor((gradients - _work(2, most_evaluations(options))) / _PRODUCT)
+    allowed = jnp.clip(affordable, 0, max_products).astype(jnp.int32)
+    return jnp.where(state.checks == 0, max_products, allowed)
+
+
+def _work(products: Any, evaluations: Any) -> Any:
+    """In gradients of the same batch, two for the linearization and the held-out gradient."""
+    return 2 + _PRODUCT * products + _EVALUATION * evaluations
+
+
+def _after_check(state: EscapeState, found: Escape, moved: jax.Array, first_cooldown: int, cost: float) -> EscapeState:
+    doubled = jnp.minimum(2 * state.cooldown, _LATEST)
+    cooldown = jnp.where(moved, first_cooldown, doubled)
+    # Of a plateau that was left nothing is known of the next.
+    watched = jax.tree.map(lambda new, old: jnp.where(moved, new, old), plateau.init(), state.plateau)
+    work = jnp.where(state.checks > 0, cost * _work(found.products, found.evaluations), 0)
+    return state._replace(
+        plateau=watched,
+        next_check=state.steps + jnp.where(moved, first_cooldown, state.cooldown),
+        cooldown=cooldown,
+        work=state.work + work,
+        checks=state.checks + 1,
+        escapes=state.escapes + (found.outcome == ESCAPED),
+        perturbations=state.perturbations + (found.outcome == PERTURBED),
+        rejections=state.rejections + ~moved,
+        products=state.products + found.products,
+        last=found,
+        last_step=state.steps - 1,
+    )
+
+
+def restarted(fresh: Any, old: Any) -> Any:
+    """The state of an optimizer before its first update, but with its schedules where they were.
+
+    Args:
+        fresh: as `init` makes it.
+        old: after some updates.
+
+    Returns:
+        A state with the types of `old`.
+
+    >>> tx = optax.chain(optax.trace(0.9), optax.scale_by_schedule(lambda step: -0.1))
+    >>> fresh = tx.init(jnp.zeros(1))
+    >>> _, old = tx.update(jnp.ones(1), fresh)
+    >>> trace, schedule = restarted(fresh, old)
+    >>> trace.trace.tolist(), int(schedule.count)
+    ([0.0], 1)
+    """
+
+    def one(new: Any, old: Any) -> Any:
+        if isinstance(old, _SCHEDULES):
+            return old
+        if isinstance(old, _INJECTED):
+            return old._replace(inner_state=restarted(new.inner_state, old.inner_state))
+        return jnp.asarray(new, jnp.result_type(old))
+
+    return jax.tree.map(one, fresh, old, is_leaf=lambda x: isinstance(x, (*_SCHEDULES, *_INJECTED)))
+
+
+def perturb_on_plateau(
+    inner: optax.GradientTransformation,
+    radius: float,
+    *,
+    window: int = 100,
+    min_improvement: float = 0.01,
+    cooldown: int | None = None,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Perturbed gradient descent: where the loss stands still, a random step on top of the one of `inner`.
+
+    The simplest way off a saddle, to compare `escape_saddle` with: it needs no second derivatives and the right radius.
+
+        tx.update(gradient, state, params, value=loss)
+
+    Args:
+        inner: any optax transformation.
+        radius: the step is drawn evenly from the ball of this radius, in units of the parameters.
+        window: as for `escape_saddle`, and so the others.
+        min_improvement: likewise.
+        cooldown: steps after a perturbation before the next; None is `window`.
+        seed: of the random steps.
+
+    Returns:
+        A transformation whose state is a `PerturbationState`. `update` needs `params` and `value`.
+
+    Raises:
+        ValueError: for arguments out of range; on `update`, when `params` or `value` are missing, or parameters are not
+            floating-point.
+
+    >>> tx = perturb_on_plateau(optax.sgd(0.1), radius=0.1, window=1)
+    >>> state = tx.init(jnp.zeros(2))
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(jnp.zeros(2), state, jnp.zeros(2), value=1.0)
+    >>> int(state.perturbations), bool(0 < jnp.linalg.norm(updates) < 0.1)
+    (1, True)
+
+    Source: Jin et al., arXiv 1703.00887.
+    """
+    inner = optax.with_extra_args_support(inner)
+    _require_trigger(window, min_improvement, cooldown)
+    require_positive("radius", radius)
+    pause = window if cooldown is None else cooldown
+
+    def init_fn(params: optax.Params) -> PerturbationState:
+        zero = jnp.int32(0)
+        return PerturbationState(inner.init(params), plateau.init(), zero, zero, zero, zero)
+
+    def update_fn(
+        updates: optax.Updates,
+        state: PerturbationState,
+        params: optax.Params | None = None,
+        *,
+        value: Any = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, PerturbationState]:
+        require_params(params, updates)
+        _require_value(value, "needed by escape_saddle alone")
+        trees.require_floating("params", params)
+        updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
+        watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
+        perturbs = on_plateau & (state.steps >= state.next_check)
+
+        def perturbed(updates: Any) -> Any:
+            key = jax.random.fold_in(jax.random.key(seed), state.perturbations)
+            step = _in_ball(key, params, radius)
+            return jax.tree.map(lambda u, s: u + s.astype(u.dtype), updates, step)
+
+        updates = jax.lax.cond(perturbs, perturbed, lambda updates: updates, updates)
+        return updates, PerturbationState(
+            inner_state,
+            watched,
+            optax.safe_increment(state.steps),
+            jnp.where(perturbs, state.steps + pause, state.next_check),
+            state.triggers + on_plateau,
+            state.perturbations + perturbs,
+        )
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _in_ball(key: jax.Array, like: Any, radius: float) -> Any:
+    direction_key, length_key = jax.random.split(key)
+    direction = trees.random_normal(direction_key, like)
+    length = radius * jax.random.uniform(length_key) ** (1 / trees.size(like))
+    return trees.scale(length / trees.norm(direction), direction)
+
+
+def _require_trigger(window: Any, min_improvement: Any, cooldown: Any) -> None:
+    require_integer("window", window, least=1)
+    require_not_negative("min_improvement", min_improvement)
+    if cooldown is not None:
+        require_integer("cooldown", cooldown, least=0)
+
+
+def _require_value(value: Any, value_fn: Any) -> None:
+    for name, given, what in (
+        ("value", value, "the training loss of this step"),
+        ("value_fn", value_fn, "a function of the parameters, the loss on a batch of its own"),
+    ):
+        if given is None:
+            raise ValueError(
+                f"{name} is missing: call update(gradient, state, params, value=loss, value_fn=loss_of_params); {name} "
+                f"is {what}"
+            )
+    if jnp.shape(value) != ():
+        raise ValueError(f"value has the shape {jnp.shape(value)}; allowed: a scalar, the training loss of this step")
