@@ -11,12 +11,13 @@ from typing import Any
 
 from tricks.errors import UserError
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu")
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "linear")
 INITIALIZERS = ("he", "glorot", "zeros", "identical")
 LOSSES = ("cross_entropy", "softmax_squared_error", "sigmoid", "squared_error")
 OPTIMIZERS = ("momentum", "root_mean_square", "rmsprop", "adam", "adamw", "lamb")
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 MONITORED = ("loss", "accuracy")
+STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
 
 
@@ -124,6 +125,33 @@ class CurvatureConfig:
 
 
 @dataclasses.dataclass
+class EscapeConfig:
+    """Leaving saddles by Hessian-vector products, where the training loss stands still."""
+
+    enabled: bool = False
+    window: int = 100
+    """Steps whose losses are averaged."""
+    min_improvement: float = 0.01
+    """Share of the loss by which a window must be lower than the one before, not to count as a plateau."""
+    cooldown: int = 100
+    """Steps between checks, doubled by every one that found no way."""
+    share: float = 0.05
+    """Of the work of all gradients so far, what checks after the first may take."""
+    examples: int = 1000
+    """Training examples in each of two disjoint samples: one to look for curvature, one to confirm it."""
+    statistics: str = "running"
+    """Of batch normalization in a check: `running`, or `batch` for those of the sample."""
+    max_products: int = 120
+    """Hessian-vector products of a check, at most."""
+    basis_size: int = 40
+    """Vectors of the size of the parameters that a check holds, at most."""
+    min_decrease: float = 0.01
+    """Share of the loss by which an escape must lower it, on both samples."""
+    noise: bool = False
+    """Where curvature has no answer, add the most Gaussian noise that raises the loss by 1 %."""
+
+
+@dataclasses.dataclass
 class Config:
     """One experiment."""
 
@@ -137,6 +165,7 @@ class Config:
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     curvature: CurvatureConfig = dataclasses.field(default_factory=CurvatureConfig)
+    escape: EscapeConfig = dataclasses.field(default_factory=EscapeConfig)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -239,6 +268,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule.shape": SHAPES,
     "early_stopping.metric": MONITORED,
     "data.placement": PLACEMENTS,
+    "escape.statistics": STATISTICS,
 }
 _RANGES: dict[str, _Check] = {
     "seed": (lambda v: 0 <= v < 2**31, "an integer from 0 to 2147483647"),
@@ -264,6 +294,14 @@ _RANGES: dict[str, _Check] = {
     "checkpoint.every_epochs": _AT_LEAST_1,
     "curvature.every_epochs": _AT_LEAST_0,
     "curvature.examples": _AT_LEAST_1,
+    "escape.window": _AT_LEAST_1,
+    "escape.min_improvement": _NOT_NEGATIVE,
+    "escape.cooldown": _AT_LEAST_0,
+    "escape.share": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),
+    "escape.examples": _AT_LEAST_1,
+    "escape.max_products": (lambda v: v >= 2, "an integer >= 2"),
+    "escape.basis_size": (lambda v: v >= 5, "an integer >= 5"),
+    "escape.min_decrease": _FRACTION,
 }
 
 

@@ -19,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
     "sigmoid": jax.nn.sigmoid,
     "gelu": jax.nn.gelu,
+    "linear": lambda x: x,
 }
 INITIALIZERS = ("he", "glorot", "zeros", "identical")
 

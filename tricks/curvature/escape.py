@@ -84,8 +84,8 @@ def nothing(dtype: Any = jnp.float32) -> Escape:
     >>> nothing().reason
     'no check'
     """
-    zero, none = jnp.zeros([], dtype), jnp.int32(0)
-    return Escape(none, zero, zero, zero, zero, zero, zero, zero, zero, none, none)
+    counted = ("outcome", "products", "evaluations")
+    return Escape(**{name: jnp.zeros([], jnp.int32 if name in counted else dtype) for name in Escape._fields})
 
 
 def escape(
@@ -266,7 +266,9 @@ def _attempt(
     if options.noise:
         wanted = (outcome != ESCAPED) & (outcome != NOT_FINITE)
         noise, losses, trials = _noise(losses_at, params, before, noise_key, wanted)
-        perturbed = trees.norm(noise) > 0
+        gradient = jax.grad(value_fns[0])(optax.apply_updates(params, noise))
+        # Noise wakes no dead unit: then a step would be no help.
+        perturbed = (trees.norm(noise) > 0) & ~(is_dead & (_share_of_nonzero(gradient) < _REACHED))
         step, after, distance = (
             jax.tree.map(lambda new, old: jnp.where(perturbed, new, old), new, old)
             for new, old in ((noise, step), (losses, after), (trees.norm(noise), distance))
@@ -290,8 +292,12 @@ def _attempt(
 def _reached(operator: Operator, key: jax.Array) -> jax.Array:
     """Share of the parameters that the gradient or a product with a random vector reaches."""
     product = operator.apply(trees.random_normal(key, operator.like))
-    reached = jax.tree.map(lambda g, h: jnp.sum((g != 0) | (h != 0)), operator.gradient, product)
-    return sum(jax.tree.leaves(reached), jnp.zeros([])) / operator.size
+    return _share_of_nonzero(jax.tree.map(lambda g, h: jnp.abs(g) + jnp.abs(h), operator.gradient, product))
+
+
+def _share_of_nonzero(tree: Any) -> jax.Array:
+    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(tree)]
+    return sum(counts, jnp.zeros([])) / trees.size(tree)
 
 
 class _Noise(NamedTuple):

@@ -21,7 +21,7 @@ _ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero
 
 def make_curvature(
     apply: Callable[..., Any], measure: Measure, split: Split, mesh: Mesh, *, examples: int, seed: int
-) -> Callable[[Weights], dict[str, float]]:
+) -> Callable[[Weights], dict[str, Any]]:
     """Makes `curvature(weights) -> numbers` over a fixed sample of examples, in evaluation mode.
 
     Args:
@@ -63,7 +63,7 @@ def make_curvature(
             "minimum_ratio": positive / (positive + negative),
         }
 
-    def curvature(weights: Weights) -> dict[str, float]:
+    def curvature(weights: Weights) -> dict[str, Any]:
         measured = jax.device_get(numbers(weights, batch))
         return {name: float(value) for name, value in measured.items()} | {"accuracy": float("nan")}
 

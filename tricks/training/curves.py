@@ -45,6 +45,8 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
                 shift = 0.5 if split == "train" else 0.0
                 points = [(r.epoch - shift, getattr(r, panel)) for r in rows]
                 axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
+        if panel == "loss":
+            _mark_escapes(axis, records, steps_per_epoch)
         if best_step is not None:
             axis.axvline(best_step / steps_per_epoch, color="gray", linestyle="--", label="best epoch")
         axis.set_xlim(-0.03 * epochs, 1.03 * epochs)
@@ -56,6 +58,18 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
         axes[0].set_yscale("log")
     axes[0].legend(fontsize=12)
     figure.savefig(path, dpi=120)
+
+
+def _mark_escapes(axis: Any, records: list[Record], steps_per_epoch: int) -> None:
+    checks = [(r.step / steps_per_epoch, r) for r in records if r.split == "escape"]
+    moved = [(x, r) for x, r in checks if r.outcome in ("escaped", "perturbed")]
+    stayed = [(x, r.loss) for x, r in checks if r.outcome not in ("escaped", "perturbed")]
+    for i, (x, r) in enumerate(moved):
+        label = None if i else "saddle escape"
+        axis.plot([x, x], [r.loss, r.loss_after], color="tab:red", linewidth=2.5, marker="o", label=label, zorder=5)
+    if stayed:
+        label = "check, no way out"
+        axis.plot(*_columns(stayed), "x", color="tab:gray", markersize=7, label=label, zorder=4)
 
 
 def _columns(points: list[tuple[float, Any]]) -> tuple[list[float], list[Any]]:

@@ -10,11 +10,11 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tricks import config as configuration
-from tricks import losses, models, schedules
+from tricks import losses, models, schedules, transforms
 from tricks.data import Dataset
 from tricks.data import load as load_data
 from tricks.errors import DivergedError, UserError
-from tricks.training import checkpoints, feed, loop, optimizer, records, report, run_directory, state
+from tricks.training import checkpoints, feed, loop, optimizer, records, report, run_directory, saddle, state
 from tricks.training.curvature import make_curvature
 from tricks.training.evaluation import make_evaluate
 from tricks.training.interrupt import catch_interrupts
@@ -38,6 +38,8 @@ class Setup(NamedTuple):
     measure: losses.Measure
     tx: optax.GradientTransformation
     initial: state.TrainState
+    samples: saddle.Samples | None
+    """Of saddle escape, where that is on."""
 
 
 def run(config: configuration.Config, workdir: Path) -> str:
@@ -146,10 +148,14 @@ def set_up(config: configuration.Config) -> Setup:
     on_device = config.data.placement == "device" or (
         config.data.placement == "auto" and feed.fits_on_device(data.train)
     )
-    apply, initial, tx = _build(config, data, total_steps)
+    samples = None
+    if config.escape.enabled:
+        samples = saddle.sample(data.train, mesh, examples=config.escape.examples, seed=config.seed)
+    apply, initial, tx = _build(config, data, total_steps, samples)
     # Ready before anything is written, so that a model too large for the memory leaves nothing behind.
     initial = jax.block_until_ready(jax.device_put(initial, NamedSharding(mesh, PartitionSpec())))
-    return Setup(data, mesh, plan, total_steps, on_device, apply, losses.MEASURES[config.loss.name], tx, initial)
+    measure = losses.MEASURES[config.loss.name]
+    return Setup(data, mesh, plan, total_steps, on_device, apply, measure, tx, initial, samples)
 
 
 def _train(
@@ -169,10 +175,17 @@ def _train(
         config.early_stopping.min_delta,
         config.checkpoint.every_epochs,
     )
-    train_step = make_train_step(losses.mean_loss(setup.apply, setup.measure), setup.tx)
+    value_fns = None
+    if setup.samples is not None:
+        value_fns = saddle.make_value_fns(
+            setup.apply, setup.measure, batch_statistics=config.escape.statistics == "batch"
+        )
+    train_step = make_train_step(losses.mean_loss(setup.apply, setup.measure), setup.tx, value_fns)
     chunk = make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
     evaluate = make_evaluate(setup.apply, setup.measure, data.validation, mesh, on_device=on_device)
-    run_chunk = loop.compile_chunks(chunk, loop_state.train, data.train, plan, mesh, on_device=on_device)
+    run_chunk = loop.compile_chunks(
+        chunk, loop_state.train, data.train, plan, mesh, on_device=on_device, samples=setup.samples
+    )
     inspect = _inspector(config, setup, record)
     first_step = int(loop_state.train.step)
     if first_step == 0:
@@ -222,7 +235,9 @@ def _inspector(
     return inspect
 
 
-def _build(config: configuration.Config, data: Dataset, total_steps: int) -> tuple[models.Apply, state.TrainState, Any]:
+def _build(
+    config: configuration.Config, data: Dataset, total_steps: int, samples: saddle.Samples | None
+) -> tuple[models.Apply, state.TrainState, Any]:
     model_key, step_key = jax.random.split(jax.random.key(config.seed))
     one_output = config.loss.name in ("sigmoid", "squared_error")
     apply, params, model_state = models.build(
@@ -244,6 +259,21 @@ def _build(config: configuration.Config, data: Dataset, total_steps: int) -> tup
     )
     options = {k: v for k, v in dataclasses.asdict(config.optimizer).items() if k not in ("name", "learning_rate")}
     tx = optimizer.make(config.optimizer.name, schedule, **options)
+    if samples is not None:
+        escape = config.escape
+        tx = transforms.escape_saddle(
+            tx,
+            window=escape.window,
+            min_improvement=escape.min_improvement,
+            cooldown=escape.cooldown,
+            share=escape.share,
+            cost=len(samples.checked.targets) / config.data.batch_size,
+            max_products=escape.max_products,
+            basis_size=escape.basis_size,
+            min_decrease=escape.min_decrease,
+            noise=escape.noise,
+            seed=config.seed,
+        )
     return apply, state.create(params, model_state, tx, step_key), tx
 
 

@@ -1,8 +1,9 @@
 """Epochs of chunks, with validation, early stopping and checkpoints."""
 
 import functools
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tricks import early_stopping
+from tricks.curvature.escape import NO_CHECK, Escape
 from tricks.data import Split
 from tricks.errors import DivergedError
 from tricks.losses import Batch
@@ -35,7 +37,9 @@ class Rules(NamedTuple):
 RunChunk = Callable[[TrainState, Chunk], tuple[TrainState, ChunkMetrics]]
 
 
-def compile_chunks(chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool) -> RunChunk:
+def compile_chunks(
+    chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool, samples: Any = None
+) -> RunChunk:
     """Compiles the training chunk for every length that an epoch needs, before the first step.
 
     Args:
@@ -45,9 +49,10 @@ def compile_chunks(chunk: Any, state: TrainState, split: Split, plan: Plan, mesh
         plan: of an epoch.
         mesh: the devices.
         on_device: whether the examples are on the device, or come chunk by chunk.
+        samples: of saddle escape. Chunks in which a check is due take them; what those need is compiled for the first.
 
     Returns:
-        `run_chunk(state, chunk) -> (state, metrics)`, which never compiles.
+        `run_chunk(state, chunk) -> (state, metrics)`, which otherwise never compiles.
     """
     replicated, by_batch = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
     compiled = {}
@@ -56,7 +61,13 @@ def compile_chunks(chunk: Any, state: TrainState, split: Split, plan: Plan, mesh
         examples = Batch(*(jax.ShapeDtypeStruct((count, *a.shape[1:]), a.dtype, sharding=replicated) for a in split))
         indices = jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
         compiled[length] = chunk.lower(state, examples, indices).compile()
-    return lambda state, chunk: compiled[len(chunk.indices)](state, chunk.examples, chunk.indices)
+
+    def run_chunk(state: TrainState, work: Chunk) -> tuple[TrainState, ChunkMetrics]:
+        if samples is not None and bool(state.opt_state.due):
+            return chunk(state, work.examples, work.indices, samples)
+        return compiled[len(work.indices)](state, work.examples, work.indices)
+
+    return run_chunk
 
 
 def initial(train: TrainState) -> LoopState:
@@ -144,6 +155,8 @@ def fit(
         seconds = time.perf_counter() - started
         _check_finite(metrics, step, rules.steps_per_epoch)
         loop = loop._replace(train=state)
+        for line in _escape_records(metrics, step, rules):
+            record(line)
         step += len(metrics.steps.loss)
         record(_training_record(metrics, step, rules, chunk.indices.size / seconds))
         epoch, within = divmod(step, rules.steps_per_epoch)
@@ -186,6 +199,28 @@ def _check_finite(metrics: ChunkMetrics, step: int, steps_per_epoch: int) -> Non
     else:
         return
     raise DivergedError(f"{what} at step {step + at + 1} (epoch {(step + at) // steps_per_epoch + 1})")
+
+
+def _escape_records(metrics: ChunkMetrics, before: int, rules: Rules) -> Iterator[Record]:
+    checks = metrics.steps.escape
+    if checks is None:
+        return
+    for i in np.flatnonzero(checks.outcome != NO_CHECK):
+        found = Escape(*(field[i] for field in checks))
+        step = before + int(i) + 1
+        yield Record(
+            step,
+            -(-step // rules.steps_per_epoch),
+            "escape",
+            float(found.loss_before),
+            math.nan,
+            outcome=found.reason,
+            smallest_eigenvalue=float(found.eigenvalue),
+            held_out_curvature=float(found.held_out_curvature),
+            loss_after=float(found.loss_after),
+            distance=float(found.distance),
+            products=int(found.products),
+        )
 
 
 def _training_record(metrics: ChunkMetrics, step: int, rules: Rules, examples_per_second: float) -> Record:

@@ -31,6 +31,9 @@ class Progress:
             self._training = record
         elif record.split == "validation":
             self._validation = record
+        elif record.split == "escape":
+            self._say(f"step {record.step}: {escape_line(record)}")
+            return
         else:
             return  # Tests come at the end, and are of an earlier step.
         if self._bar is not None:
@@ -39,6 +42,12 @@ class Progress:
         elif record.split == "validation" and self._is_due(record.epoch):
             width = len(str(self._epochs))
             say(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text(digits=4)}")
+
+    def _say(self, text: str) -> None:
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.write(text)
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -75,6 +84,26 @@ def say(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def escape_line(record: Record) -> str:
+    """What a check of saddle escape came to, in a line.
+
+    Args:
+        record: of the split `escape`.
+
+    Returns:
+        Text of less than 80 columns.
+
+    >>> line = Record(9, 1, "escape", 1.5, 0.0, outcome="escaped", smallest_eigenvalue=-0.5, loss_after=1, products=9)
+    >>> escape_line(line)
+    'escaped, curvature -0.5, loss 1.5 -> 1 (9 products)'
+    """
+    moved = f" -> {record.loss_after:.4g}" if record.loss_after != record.loss else ""
+    return (
+        f"{record.outcome}, curvature {record.smallest_eigenvalue:.2g}, loss {record.loss:.4g}{moved} "
+        f"({record.products} products)"
+    )
 
 
 def result_table(rows: list[Record]) -> str:

@@ -32,10 +32,18 @@ class Record(NamedTuple):
     largest_eigenvalue: float | None = None
     trace: float | None = None
     minimum_ratio: float | None = None
+    outcome: str | None = None
+    """Of a check of saddle escape, in words."""
+    held_out_curvature: float | None = None
+    loss_after: float | None = None
+    distance: float | None = None
+    products: int | None = None
 
 
 _CURVATURE = ("smallest_eigenvalue", "largest_eigenvalue", "trace", "minimum_ratio")
-_NUMBERS = ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second", *_CURVATURE)
+_ESCAPE = ("held_out_curvature", "loss_after", "distance", "products")
+_NUMBERS = ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second", *_CURVATURE, *_ESCAPE)
+_OF_SOME_SPLITS = frozenset({*_CURVATURE, *_ESCAPE, "outcome"})
 
 
 class Writer:
@@ -133,7 +141,7 @@ def _parse(path: Path) -> Iterator[Record]:
 
 
 def _line(record: Record) -> str:
-    fields: dict[str, Any] = {k: v for k, v in record._asdict().items() if v is not None or k not in _CURVATURE}
+    fields: dict[str, Any] = {k: v for k, v in record._asdict().items() if v is not None or k not in _OF_SOME_SPLITS}
     # JSON has no NaN.
     return (
         json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tricks.curvature import Escape
 from tricks.losses import Batch
 from tricks.training.state import TrainState, Weights
-from tricks.transforms import current_learning_rate
+from tricks.transforms import current_learning_rate, event
 
 
 class StepMetrics(NamedTuple):
@@ -19,6 +20,8 @@ class StepMetrics(NamedTuple):
     loss: jax.Array
     accuracy: jax.Array
     gradient_norm: jax.Array
+    escape: Escape | None = None
+    """What the check of this step came to, where saddle escape is on."""
 
 
 class ChunkMetrics(NamedTuple):
@@ -35,14 +38,20 @@ class ChunkMetrics(NamedTuple):
 TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
-def make_train_step(loss_fn: Callable[..., Any], tx: optax.GradientTransformation) -> TrainStep:
-    """Makes `step(state, batch, measure=True) -> (state, metrics)`.
+def make_train_step(
+    loss_fn: Callable[..., Any],
+    tx: optax.GradientTransformation,
+    value_fns: Callable[[Any, Any], dict[str, Any]] | None = None,
+) -> TrainStep:
+    """Makes `step(state, batch, measure=True, samples=None) -> (state, metrics)`.
 
     A step's result depends on the state and the batch alone: its randomness is fold_in(state.rng, state.step).
 
     Args:
         loss_fn: as `tricks.losses.mean_loss` makes it.
         tx: the optimizer.
+        value_fns: as `tricks.training.saddle.make_value_fns` makes it, where the optimizer is `escape_saddle`. It is
+            called with the model's state and `samples`; a step without samples leaves a check due.
 
     Returns:
         A pure function. The gradient norm is computed where `measure` holds, and 0 elsewhere: reading the whole
@@ -56,16 +65,24 @@ def make_train_step(loss_fn: Callable[..., Any], tx: optax.GradientTransformatio
     ([0.0], 2.0)
     """
 
-    def step(state: TrainState, batch: Any, measure: bool | jax.Array = True) -> tuple[TrainState, StepMetrics]:
+    # A transformation that takes no extra arguments would refuse them.
+    tx = optax.with_extra_args_support(tx)
+
+    def step(
+        state: TrainState, batch: Any, measure: bool | jax.Array = True, samples: Any = None
+    ) -> tuple[TrainState, StepMetrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         (loss, (model_state, accuracy)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, state.model_state, batch, rng
         )
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        extra: dict[str, Any] = {}
+        if value_fns is not None:
+            extra = {"value": loss} | ({"check": False} if samples is None else value_fns(model_state, samples))
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, updates)
         norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], loss.dtype), gradient)
         new = TrainState(state.step + 1, params, model_state, opt_state, state.rng)
-        return new, StepMetrics(loss, accuracy, norm)
+        return new, StepMetrics(loss, accuracy, norm, None if samples is None else event(opt_state))
 
     return step
 
@@ -78,16 +95,18 @@ def make_train_chunk(step: TrainStep, sharding: NamedSharding) -> Callable[..., 
         sharding: of a batch's first dimension over the devices.
 
     Returns:
-        `chunk(state, examples, indices) -> (state, metrics)`, jitted, `state` donated; examples a `Batch` of arrays
-        (n, ...), indices (steps, batch) into them.
+        `chunk(state, examples, indices, samples=None) -> (state, metrics)`, jitted, `state` donated; examples a `Batch`
+        of arrays (n, ...), indices (steps, batch) into them, samples what the step takes.
     """
     replicated = NamedSharding(sharding.mesh, PartitionSpec())
 
-    def chunk(state: TrainState, examples: Batch, indices: jax.Array) -> tuple[TrainState, ChunkMetrics]:
+    def chunk(
+        state: TrainState, examples: Batch, indices: jax.Array, samples: Any = None
+    ) -> tuple[TrainState, ChunkMetrics]:
         def body(state: TrainState, x: tuple[jax.Array, jax.Array]) -> tuple[TrainState, StepMetrics]:
             chosen, measure = x
             batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a[chosen], sharding), examples)
-            return step(state, batch, measure)
+            return step(state, batch, measure, samples)
 
         last = jnp.arange(len(indices)) == len(indices) - 1
         state, metrics = jax.lax.scan(body, state, (indices, last))

@@ -37,6 +37,7 @@ def make(
     Returns:
         A dictionary of plain values.
     """
+    checks = [r for r in records if r.split == "escape"]
     return {
         "status": status,
         "config": dict(fields),
@@ -61,6 +62,26 @@ def make(
             "seconds": round(spent["seconds"], 3),
             **{split: _last(records, split) for split in ("train", "validation")},
         },
+        **({"escape": _escapes(checks)} if fields["escape.enabled"] else {}),
+    }
+
+
+def _escapes(checks: list[Record]) -> dict[str, Any]:
+    return {
+        "checks": len(checks),
+        "escapes": sum(r.outcome == "escaped" for r in checks),
+        "perturbations": sum(r.outcome == "perturbed" for r in checks),
+        "products": sum(r.products or 0 for r in checks),
+        "events": [
+            {
+                "step": r.step,
+                "outcome": r.outcome,
+                "eigenvalue": r.smallest_eigenvalue,
+                "loss": r.loss,
+                "after": r.loss_after,
+            }
+            for r in checks
+        ],
     }
 
 

@@ -7,7 +7,7 @@ from tricks.transforms.decay import add_decoupled_decay, add_l1_decay, add_l2_de
 from tricks.transforms.learning_rate import current_learning_rate, scale_by_learning_rate
 from tricks.transforms.momentum import momentum, scale_by_momentum
 from tricks.transforms.precision import in_dtype
-from tricks.transforms.saddle_escape import EscapeState, PerturbationState, escape_saddle, perturb_on_plateau
+from tricks.transforms.saddle_escape import EscapeState, PerturbationState, escape_saddle, event, perturb_on_plateau
 from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "add_l2_decay",
     "current_learning_rate",
     "escape_saddle",
+    "event",
     "in_dtype",
     "lamb",
     "momentum",

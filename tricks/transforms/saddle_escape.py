@@ -12,6 +12,7 @@ from tricks.arguments import require, require_integer, require_not_negative, req
 from tricks.curvature import trees
 from tricks.curvature.escape import (
     ESCAPED,
+    NO_CHECK,
     PERTURBED,
     Escape,
     Options,
@@ -45,6 +46,8 @@ class EscapeState(NamedTuple):
     """Steps between a check that failed and the next."""
     work: jax.Array
     """What the checks after the first have cost, in gradients of a training batch."""
+    due: jax.Array
+    """Whether a check is wanted that is yet to come."""
     triggers: jax.Array
     """Windows on a plateau."""
     checks: jax.Array
@@ -57,6 +60,25 @@ class EscapeState(NamedTuple):
     """Evidence of the last check."""
     last_step: jax.Array
     """`steps` before the update of the last check; -1 before the first."""
+
+
+def event(opt_state: Any) -> Escape | None:
+    """What the check of the last update came to.
+
+    Args:
+        opt_state: the state of `escape_saddle` itself.
+
+    Returns:
+        Its evidence, with the outcome `no check` where there was none in that update; None for any other state.
+
+    >>> tx = escape_saddle(optax.sgd(0.1))
+    >>> event(tx.init(jnp.zeros(1))).reason
+    'no check'
+    """
+    if not isinstance(opt_state, EscapeState):
+        return None
+    is_new = (opt_state.last_step >= 0) & (opt_state.last_step == opt_state.steps - 1)
+    return opt_state.last._replace(outcome=jnp.where(is_new, opt_state.last.outcome, NO_CHECK))
 
 
 class PerturbationState(NamedTuple):
@@ -96,7 +118,8 @@ def escape_saddle(
         tx.update(gradient, state, params, value=loss, value_fn=f, held_out_value_fn=h)
 
     f(params) and h(params) are the loss on two disjoint sets of examples, the same at every step, without dropout;
-    without h, f is taken as exact. Nothing of them is computed in a step without a check.
+    without h, f is taken as exact. Nothing of them is computed in a step without a check. With `check=False` nothing
+    of them is compiled either: the update only watches, and leaves a check `due` in its state for a later one.
 
     Args:
         inner: any optax transformation.
@@ -142,20 +165,21 @@ def escape_saddle(
     options = Options(min_decrease, basis_size, noise)
 
     def init_fn(params: optax.Params) -> EscapeState:
-        zero = jnp.int32(0)
+        # A buffer for each: one that stood for several could not be donated.
         return EscapeState(
             inner_state=inner.init(params),
             plateau=plateau.init(),
-            steps=zero,
-            next_check=zero,
+            steps=jnp.int32(0),
+            next_check=jnp.int32(0),
             cooldown=jnp.int32(first_cooldown),
             work=jnp.float32(0),
-            triggers=zero,
-            checks=zero,
-            escapes=zero,
-            perturbations=zero,
-            rejections=zero,
-            products=zero,
+            due=jnp.bool_(False),
+            triggers=jnp.int32(0),
+            checks=jnp.int32(0),
+            escapes=jnp.int32(0),
+            perturbations=jnp.int32(0),
+            rejections=jnp.int32(0),
+            products=jnp.int32(0),
             last=nothing(),
             last_step=jnp.int32(-1),
         )
@@ -168,27 +192,30 @@ def escape_saddle(
         value: Any = None,
         value_fn: ValueFn | None = None,
         held_out_value_fn: ValueFn | None = None,
+        check: bool = True,
         **extra_args: Any,
     ) -> tuple[optax.Updates, EscapeState]:
         require_params(params, updates)
-        _require_value(value, value_fn)
-        assert value_fn is not None
+        _require_value(value, value_fn if check else "not needed")
         trees.require_floating("params", params)
         require_memory("basis_size", min(basis_size, trees.size(params)), params)
-        updates, inner_state = inner.update(
-            updates, state.inner_state, params, value=value, value_fn=value_fn, **extra_args
-        )
+        if value_fn is not None:
+            extra_args["value_fn"] = value_fn
+        updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
         watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
         products = _affordable(state, share, cost, max_products, options)
-        checks = on_plateau & (state.steps >= state.next_check) & (products >= _FEWEST_PRODUCTS)
+        is_due = state.due | (on_plateau & (state.steps >= state.next_check) & (products >= _FEWEST_PRODUCTS))
         state = state._replace(
             inner_state=inner_state,
             plateau=watched,
             steps=optax.safe_increment(state.steps),
+            due=is_due,
             triggers=state.triggers + on_plateau,
         )
+        if not check or value_fn is None:
+            return updates, state
 
-        def check(updates: Any, state: EscapeState) -> tuple[Any, EscapeState]:
+        def checked(updates: Any, state: EscapeState) -> tuple[Any, EscapeState]:
             key = jax.random.fold_in(jax.random.key(seed), state.checks)
             step, found = attempt(value_fn, held_out_value_fn, params, key, products, options)
             found = jax.tree.map(lambda new, old: new.astype(old.dtype), found, state.last)
@@ -202,7 +229,7 @@ def escape_saddle(
                 state = state._replace(inner_state=kept)
             return step, state
 
-        return jax.lax.cond(checks, check, lambda updates, state: (updates, state), updates, state)
+        return jax.lax.cond(is_due, checked, lambda updates, state: (updates, state), updates, state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -231,6 +258,7 @@ def _after_check(state: EscapeState, found: Escape, moved: jax.Array, first_cool
         next_check=state.steps + jnp.where(moved, first_cooldown, state.cooldown),
         cooldown=cooldown,
         work=state.work + work,
+        due=jnp.bool_(False),
         checks=state.checks + 1,
         escapes=state.escapes + (found.outcome == ESCAPED),
         perturbations=state.perturbations + (found.outcome == PERTURBED),
@@ -314,8 +342,7 @@ def perturb_on_plateau(
     pause = window if cooldown is None else cooldown
 
     def init_fn(params: optax.Params) -> PerturbationState:
-        zero = jnp.int32(0)
-        return PerturbationState(inner.init(params), plateau.init(), zero, zero, zero, zero)
+        return PerturbationState(inner.init(params), plateau.init(), *(jnp.int32(0) for _ in range(4)))
 
     def update_fn(
         updates: optax.Updates,
