@@ -13,13 +13,19 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from absl import flags
 from tabulate import tabulate
 
-from benchmarks import curvature, train, transforms
+from benchmarks import curvature, escape, ordinary, train, transforms
 from tricks.errors import UserError
 from tricks.training.command import run
 
 _JSON = flags.DEFINE_string("json", None, "Append one JSON line a comparison to this file.")
 _ROUNDS = flags.DEFINE_integer("rounds", 9, "Rounds in which all are measured one after another.", lower_bound=1)
-_BENCHMARKS = {"train": train.compare, "transforms": transforms.compare, "curvature": curvature.compare}
+_BENCHMARKS = {
+    "train": train.compare,
+    "transforms": transforms.compare,
+    "curvature": curvature.compare,
+    "escape": escape.compare,
+    "ordinary": ordinary.compare,
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -32,6 +32,9 @@ class Trap(NamedTuple):
     """Of perturbed gradient descent."""
     steps: int = 3000
     most_products: int = 40
+    """That an escape may take."""
+    cost: float = 1.0
+    """Of one gradient of `value_fn`, in gradients of a step."""
 
 
 def all_traps() -> list[Trap]:
@@ -40,7 +43,8 @@ def all_traps() -> list[Trap]:
         *_networks(),
         _exact("toy", lambda key: jnp.zeros(2), lambda w: (1 - w[0] * w[1]) ** 2, 0.9),
         _exact("toy from (1, -1)", lambda key: jnp.array([1.0, -1.0]), lambda w: (1 - w[0] * w[1]) ** 2, 0.9),
-        _exact("octopus", _octopus_start, octopus, -2.5 * _STEP, rates={"SGD": 0.1, "momentum": 0.02, "Adam": 1e-2}),
+        _octopus("octopus from its first saddle", lambda key: jnp.zeros(10), -0.5 * _STEP),
+        _octopus("octopus, all ten saddles", _octopus_start, -9.5 * _STEP),
         _factorization(),
         _ill_conditioned(1e-2),
         _ill_conditioned(1e-3),
@@ -108,6 +112,7 @@ def _network(
         partial(loss, x=x[:held], y=y[:held]),
         partial(loss, x=x[held : 2 * held], y=y[held : 2 * held]),
         level,
+        cost=held / 128,
     )
 
 
@@ -168,6 +173,10 @@ def octopus(x: jax.Array) -> jax.Array:
     return jnp.where(jnp.all(left), jnp.sum(_L * (y - 4 * _TAU) ** 2) - len(y) * _STEP, inside)
 
 
+def _octopus(name: str, start: Callable[[jax.Array], jax.Array], level: float) -> Trap:
+    return _exact(name, start, octopus, level, rates={"SGD": 0.1, "momentum": 0.02, "Adam": 1e-2})
+
+
 def _octopus_start(key: jax.Array) -> jax.Array:
     return jax.random.uniform(key, (10,), minval=-1.0, maxval=1.0)
 
@@ -208,7 +217,7 @@ def _linear_network() -> Trap:
     def start(key: jax.Array) -> Any:
         return {"first": jnp.zeros((64, 16)), "second": jnp.zeros((16, 10))}
 
-    return _exact("two-layer linear network from 0", start, loss, 0.095)
+    return _exact("2-layer linear network from 0", start, loss, 0.095)
 
 
 def _second_eigenvector() -> Trap:
@@ -217,7 +226,7 @@ def _second_eigenvector() -> Trap:
     def loss(w: jax.Array) -> jax.Array:
         return -jnp.sum(values * w**2) / jnp.sum(w**2)
 
-    return _exact("Rayleigh quotient at the second eigenvector", lambda key: jnp.zeros(100).at[1].set(1.0), loss, -1.6)
+    return _exact("Rayleigh quotient, 2nd eigenvector", lambda key: jnp.zeros(100).at[1].set(1.0), loss, -1.6)
 
 
 def _equal_centres() -> Trap:
@@ -232,7 +241,8 @@ def _equal_centres() -> Trap:
     def start(key: jax.Array) -> jax.Array:
         return jnp.broadcast_to(jax.random.normal(key, (1, 8)), (3, 8))
 
-    return _exact("mixture of Gaussians with equal centres", start, loss, 35.0)
+    rates = {"SGD": 0.1, "momentum": 0.1, "Adam": 0.05}
+    return _exact("mixture of Gaussians, equal centres", start, loss, 35.0, rates=rates)
 
 
 def _phase_retrieval() -> Trap:

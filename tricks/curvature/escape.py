@@ -226,15 +226,16 @@ def _attempt(
         negative_tol=_DIRECTION_TOL,
     )
     u = jax.tree.map(lambda leaf: leaf[0], found.vectors)
-    before = jnp.stack([operator.loss, *(fn(params) for fn in value_fns[1:])])
-    dtype = before.dtype
+    # Sums and ratios of losses in bfloat16 would be rounded once more.
+    dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
+    before = jnp.stack([operator.loss, *(fn(params) for fn in value_fns[1:])]).astype(dtype)
     curvatures = jnp.stack(
         [found.values[0].astype(dtype), *(trees.dot(u, hvp(fn, params, u)).astype(dtype) for fn in value_fns[1:])]
     )
 
     def losses_at(step: Any) -> jax.Array:
         moved = optax.apply_updates(params, step)
-        losses = jnp.stack([fn(moved) for fn in value_fns])
+        losses = jnp.stack([fn(moved) for fn in value_fns]).astype(dtype)
         return jnp.where(jnp.isnan(losses), jnp.inf, losses)
 
     def along_u(distance: jax.Array) -> Any:
@@ -252,6 +253,7 @@ def _attempt(
         curvatures,
         longest=(10 * (1 + trees.norm(params))).astype(dtype),
         min_decrease=options.min_decrease,
+        precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
     escaped = way.distance != 0
     outcome = jnp.select(

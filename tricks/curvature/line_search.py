@@ -9,7 +9,7 @@ import jax.numpy as jnp
 _PREDICTED = 0.1  # Share of the loss by which the first length lowers it, if it is a parabola.
 _DEMANDED = 0.1  # Share of what the parabola predicts that a step must bring.
 MOST_TRIALS = 30
-_ROUNDING = 16  # Of the precision times the loss: a difference that means nothing.
+_ROUNDING = 4  # Of the precision times the loss: a difference that means nothing.
 
 
 class Found(NamedTuple):
@@ -37,6 +37,7 @@ def along(
     *,
     longest: jax.Array,
     min_decrease: float,
+    precision: float | None = None,
 ) -> Found:
     """Looks both ways, shorter until the losses fall enough, then longer as long as they fall more.
 
@@ -46,10 +47,11 @@ def along(
 
     Args:
         losses_at: signed distance -> (losses,), of one batch or more.
-        before: (losses,) at distance 0.
+        before: (losses,) at distance 0, in float32 at least.
         curvatures: (losses,) second derivatives along the direction, at distance 0, negative.
         longest: the largest length for the first trial.
         min_decrease: share of each loss that a step must lower it by.
+        precision: of the losses, where it is coarser than their type.
 
     Returns:
         `Found`.
@@ -64,7 +66,8 @@ def along(
     size = jnp.abs(before)
     parabola = jnp.sqrt(2 * _PREDICTED * size[0] / jnp.abs(curvatures[0]))
     first = jnp.where(parabola > 0, jnp.minimum(parabola, longest), longest)
-    least = jnp.maximum(min_decrease, _ROUNDING * jnp.finfo(before.dtype).eps) * size
+    precision = float(jnp.finfo(before.dtype).eps) if precision is None else precision
+    least = max(min_decrease, _ROUNDING * precision) * size
 
     def gain(distance: jax.Array, losses: jax.Array) -> jax.Array:
         length = jnp.minimum(jnp.abs(distance), first)

@@ -77,8 +77,8 @@ def _escapes(checks: list[Record]) -> dict[str, Any]:
                 "step": r.step,
                 "outcome": r.outcome,
                 "eigenvalue": r.smallest_eigenvalue,
-                "loss": r.loss,
-                "after": r.loss_after,
+                "loss_before": r.loss,
+                "loss_after": r.loss_after,
             }
             for r in checks
         ],

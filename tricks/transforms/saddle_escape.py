@@ -105,7 +105,7 @@ def escape_saddle(
     min_decrease: float = 0.01,
     noise: bool = False,
     reset: bool = True,
-    seed: int = 0,
+    seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Leaves saddles along negative curvature, where the loss stands still; otherwise `inner` as it is.
 
@@ -203,12 +203,13 @@ def escape_saddle(
             extra_args["value_fn"] = value_fn
         updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
         watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
+        steps = optax.safe_increment(state.steps)
         products = _affordable(state, share, cost, max_products, options)
-        is_due = state.due | (on_plateau & (state.steps >= state.next_check) & (products >= _FEWEST_PRODUCTS))
+        is_due = state.due | (on_plateau & (steps >= state.next_check) & (products >= _FEWEST_PRODUCTS))
         state = state._replace(
             inner_state=inner_state,
             plateau=watched,
-            steps=optax.safe_increment(state.steps),
+            steps=steps,
             due=is_due,
             triggers=state.triggers + on_plateau,
         )
@@ -304,7 +305,7 @@ def perturb_on_plateau(
     window: int = 100,
     min_improvement: float = 0.01,
     cooldown: int | None = None,
-    seed: int = 0,
+    seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Perturbed gradient descent: where the loss stands still, a random step on top of the one of `inner`.
 
@@ -357,7 +358,8 @@ def perturb_on_plateau(
         trees.require_floating("params", params)
         updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
         watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
-        perturbs = on_plateau & (state.steps >= state.next_check)
+        steps = optax.safe_increment(state.steps)
+        perturbs = on_plateau & (steps >= state.next_check)
 
         def perturbed(updates: Any) -> Any:
             key = jax.random.fold_in(jax.random.key(seed), state.perturbations)
@@ -368,8 +370,8 @@ def perturb_on_plateau(
         return updates, PerturbationState(
             inner_state,
             watched,
-            optax.safe_increment(state.steps),
-            jnp.where(perturbs, state.steps + pause, state.next_check),
+            steps,
+            jnp.where(perturbs, steps + pause, state.next_check),
             state.triggers + on_plateau,
             state.perturbations + perturbs,
         )

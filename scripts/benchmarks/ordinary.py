@@ -1,0 +1,154 @@
+"""Twenty ordinary runs with saddle escape and without: what it costs where there is no saddle to leave."""
+
+import contextlib
+import io
+import json
+import runpy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from tabulate import tabulate
+
+from benchmarks.harness import Comparison, seconds
+from tricks import losses, models, transforms
+from tricks.config import Config
+from tricks.losses import Batch
+from tricks.training import experiment, feed, optimizer, saddle, state, step
+
+_CONFIGS = Path(__file__).parents[2] / "configs"
+_OPTIMIZERS = {"momentum": 0.1, "rmsprop": 1e-3, "adam": 1e-3}
+_EPOCHS = 10
+
+
+class _Outcome(NamedTuple):
+    best: float
+    final: float
+    seconds: float
+    checks: int
+    escapes: int
+    products: int
+
+
+def compare(rounds: int) -> list[Comparison]:
+    """Trains each config with escape and without, prints the table, and measures a step that only watches."""
+    rows = []
+    changes: dict[str, list[float]] = {"best": [], "final": []}
+    for name, config in _runs():
+        without, escaping = (_outcome(config, enabled) for enabled in (False, True))
+        for kind, of_kind in changes.items():
+            of_kind.append(getattr(escaping, kind) / getattr(without, kind) - 1)
+        rows.append(
+            (
+                name,
+                f"{without.final:.4f}",
+                f"{escaping.final:.4f}",
+                *(f"{of_kind[-1]:+.1%}" for of_kind in changes.values()),
+                escaping.checks,
+                escaping.escapes,
+                escaping.products,
+                f"{without.seconds:.1f}",
+                f"{escaping.seconds:.1f}",
+            )
+        )
+        print(f"{name}: done", flush=True)
+    headers = ("run", "final without", "with", "best", "final", "checks", "escapes", "products", "s without", "s with")
+    print(tabulate(rows, headers=headers, disable_numparse=True))
+    for kind, of_kind in changes.items():
+        error = stdev(of_kind) / len(of_kind) ** 0.5
+        print(
+            f"change of the {kind} validation loss: mean {mean(of_kind):+.2%}, standard error {error:.2%}, "
+            f"median {median(of_kind):+.2%}"
+        )
+    return _steps(rounds)
+
+
+def _runs() -> list[tuple[str, Config]]:
+    runs = []
+    for name in ("digits", "digits_adam", "digits_momentum", "digits_rmsprop", "digits_root_mean_square"):
+        for seed in (0, 1):
+            runs.append((f"{name}, seed {seed}", _config(name, seed)))
+    for seed in (0, 1):
+        runs.append((f"diabetes, seed {seed}", _config("diabetes", seed)))
+    for name, rate in _OPTIMIZERS.items():
+        for seed in (0, 1):
+            config = _config("mnist", seed)
+            config.optimizer.name, config.optimizer.learning_rate = name, rate
+            config.train.epochs = _EPOCHS
+            runs.append((f"mnist, {name}, {_EPOCHS} epochs, seed {seed}", config))
+    for name in ("mnist_small_batch", "mnist_large_batch"):
+        config = _config(name, 0)
+        config.train.epochs = min(config.train.epochs, _EPOCHS)
+        runs.append((f"{name}, {config.train.epochs} epochs", config))
+    return runs
+
+
+def _config(name: str, seed: int) -> Config:
+    config: Config = runpy.run_path(str(_CONFIGS / f"{name}.py"))["get_config"]()
+    config.seed = seed
+    return config
+
+
+def _outcome(config: Config, enabled: bool) -> _Outcome:
+    config.escape.enabled = enabled
+    with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
+        start = time.perf_counter()
+        experiment.run(config, Path(directory) / "run")
+        spent = time.perf_counter() - start
+        summary = json.loads((Path(directory) / "run" / "summary.json").read_text())
+    counts = summary.get("escape", {"checks": 0, "escapes": 0, "products": 0})
+    best, final = (summary[kind]["validation"]["loss"] for kind in ("best", "final"))
+    return _Outcome(best, final, spent, counts["checks"], counts["escapes"], counts["products"])
+
+
+def _steps(rounds: int) -> list[Comparison]:
+    """Steps a second of an optimizer that watches for plateaus beside the same one alone."""
+    rows = []
+    for case, inputs, hidden, batch in (
+        ("MNIST, 512-512", 784, (512, 512), 128),
+        ("digits, 128-128", 64, (128, 128), 32),
+    ):
+        runs = {
+            name: _chunk(inputs, hidden, batch, watches) for name, watches in (("alone", False), ("watching", True))
+        }
+        spent = seconds(runs, rounds)
+        ours, theirs = (_CHUNK / spent[name] for name in ("watching", "alone"))
+        rows.append(
+            Comparison(f"a step that watches, {case}, batch {batch}", "without", ours, theirs, ours / theirs, "steps/s")
+        )
+    return rows
+
+
+_CHUNK = 400
+
+
+def _chunk(inputs: int, hidden: tuple[int, ...], batch: int, watches: bool) -> Callable[[], object]:
+    rng = np.random.default_rng(0)
+    examples = Batch(rng.normal(size=(5000, inputs)).astype(np.float32), rng.integers(0, 10, 5000).astype(np.int32))
+    apply, params, model_state = models.build(
+        input_size=inputs, output_size=10, hidden_sizes=hidden, batch_norm=True, dropout=0.2, key=jax.random.key(0)
+    )
+    tx, value_fns = optimizer.make("adam", 1e-3), None
+    if watches:
+        tx = transforms.escape_saddle(tx)
+        value_fns = saddle.make_value_fns(apply, losses.cross_entropy, batch_statistics=False)
+    mesh = feed.make_mesh()
+    train = jax.device_put(
+        state.create(params, model_state, tx, jax.random.key(1)), NamedSharding(mesh, PartitionSpec())
+    )
+    train_step = step.make_train_step(losses.mean_loss(apply, losses.cross_entropy), tx, value_fns)
+    chunk = step.make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
+    indices = rng.integers(0, 5000, (_CHUNK, batch)).astype(np.int32)
+
+    def run() -> object:
+        nonlocal train
+        train, metrics = chunk(train, examples, indices)
+        return jax.block_until_ready((train, metrics))
+
+    return run

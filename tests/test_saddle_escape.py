@@ -1,0 +1,303 @@
+"""The wrappers that leave plateaus: silent elsewhere, at the right steps, within their share, and composable."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tricks import transforms
+from tricks.curvature import line_search
+from tricks.transforms.saddle_escape import event
+
+
+def _bowl(w):
+    return jnp.sum(jnp.cosh(w))
+
+
+def _toy(w):
+    return (1 - w[0] * w[1]) ** 2
+
+
+def _same(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def _run(tx, loss, params, steps, value=None, **extra):
+    """Parameters and the state after some steps, operation by operation: programs would be fused differently."""
+    tx = optax.with_extra_args_support(tx)
+    state = tx.init(params)
+    for _ in range(steps):
+        current, gradient = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(gradient, state, params, value=current if value is None else value, **extra)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def _trace(tx, loss, params, steps, value=None, **extra):
+    """States and parameters after every step, all in one scan."""
+    tx = optax.with_extra_args_support(tx)
+
+    def one(carry, _):
+        params, state = carry
+        current, gradient = jax.value_and_grad(loss)(params)
+        shown = current if value is None else jnp.float32(value)
+        updates, state = tx.update(gradient, state, params, value=shown, **extra)
+        carry = optax.apply_updates(params, updates), state
+        return carry, carry
+
+    return jax.jit(lambda p: jax.lax.scan(one, (p, tx.init(p)), length=steps)[1])(params)
+
+
+def test_without_a_plateau_it_is_the_optimizer_bit_for_bit():
+    params = {"a": jnp.array([1.0, -2.0]), "b": jnp.array([[0.5]])}
+
+    def loss(p):
+        return _bowl(p["a"]) + _bowl(p["b"])
+
+    wrapped, state = _run(transforms.escape_saddle(optax.adam(0.1), window=2), loss, params, 3, value_fn=loss)
+    alone, inner_state = _run(optax.adam(0.1), loss, params, 3)
+    _same(wrapped, alone)
+    _same(state.inner_state, inner_state)
+    assert state.checks == 0
+
+
+@pytest.mark.parametrize("inner", [transforms.lamb(0.05), optax.sgd(0.1, momentum=0.9)])
+def test_a_check_that_finds_no_way_leaves_the_optimizer_alone(inner):
+    start = jnp.array([[1.0, -2.0]])
+    tx = transforms.escape_saddle(inner, window=2, share=1.0, cost=1e-6)
+    wrapped, state = _trace(tx, _bowl, start, 20, value=1.0, value_fn=_bowl)
+    alone, inner_state = _trace(inner, _bowl, start, 20)
+    # After 4, 6, 10 and 18 updates.
+    assert state.checks[-1] == state.rejections[-1] == 4
+    np.testing.assert_allclose(wrapped, alone, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.inner_state, inner_state)
+
+
+def test_the_toy_is_left_at_the_first_check_and_the_step_is_the_accepted_one():
+    tx = transforms.escape_saddle(optax.sgd(0.1, momentum=0.9), window=5)
+    params, state = _trace(tx, _toy, jnp.zeros(2), 100, value_fn=_toy)
+    # Windows end after 5 and 10 updates; the second has not fallen below the first.
+    assert not state.escapes[8]
+    assert state.escapes[9] == 1
+    assert state.last_step[9] == 9
+    np.testing.assert_array_equal(params[8], 0)
+    assert float(_toy(params[9])) == pytest.approx(float(state.last.loss_after[9]), abs=1e-6)
+    assert float(state.last.loss_before[9]) == 1
+    assert _toy(params[-1]) < 1e-4
+    found = event(jax.tree.map(lambda leaf: leaf[9], state))
+    assert found.reason == "escaped"
+    assert event(jax.tree.map(lambda leaf: leaf[10], state)).reason == "no check"
+    assert event(optax.sgd(0.1).init(jnp.zeros(2))) is None
+
+
+def test_cooldown_doubles_after_every_rejection():
+    tx = transforms.escape_saddle(optax.sgd(0.0), window=5, cooldown=5, share=1.0, cost=1e-6)
+    _, state = _trace(tx, _bowl, jnp.ones(2), 200, value_fn=_bowl)
+    # By hand: after 10, then 5, 10, 20, 40, 80 updates later.
+    checked = np.flatnonzero(np.diff(np.asarray(state.checks), prepend=0)) + 1
+    assert checked.tolist() == [10, 15, 25, 45, 85, 165]
+    assert state.cooldown[-1] == 5 * 2**6
+    assert state.triggers[-1] == 39
+
+
+def test_cooldown_is_back_after_an_escape():
+    def two_saddles(w):
+        return _toy(w[:2]) + 0.1 * (1 - w[2] * w[3]) ** 2
+
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=10, cooldown=10, share=1.0, cost=1e-6)
+    _, state = _trace(tx, two_saddles, jnp.zeros(4), 300, value_fn=two_saddles)
+    assert state.escapes[-1] >= 1
+    escaped = int(np.flatnonzero(np.diff(np.asarray(state.escapes), prepend=0))[-1])
+    assert state.cooldown[escaped] == 10
+    assert state.next_check[escaped] == escaped + 1 + 10
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("cost", [0.3, 8.0])
+def test_checks_after_the_first_stay_within_their_share(share, cost):
+    diagonal = jnp.linspace(1e-3, 1, 300)
+
+    def loss(w):
+        return jnp.sum(diagonal * w**2)
+
+    tx = transforms.escape_saddle(optax.sgd(0.0), window=1, cooldown=0, share=share, cost=cost)
+    _, state = _trace(tx, loss, jnp.ones(300), 2000, value_fn=loss)
+    steps = np.asarray(state.steps)
+    assert (np.asarray(state.work) <= share * steps + 1e-6).all()
+    assert state.checks[-1] == 1 if share == 0 else state.checks[-1] >= 1
+    if share == 0.5 and cost < 1:
+        assert state.checks[-1] > 3
+        assert state.work[-1] > 0.8 * share * 2000
+
+
+def test_nothing_is_evaluated_without_a_check():
+    calls = []
+
+    def counting(w):
+        jax.debug.callback(lambda: calls.append(1))
+        return _bowl(w)
+
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=10)
+    jax.block_until_ready(_trace(tx, _bowl, jnp.ones(2), 19, value=1.0, value_fn=counting))
+    jax.effects_barrier()
+    assert not calls
+    jax.block_until_ready(_trace(tx, _bowl, jnp.ones(2), 20, value=1.0, value_fn=counting))
+    jax.effects_barrier()
+    assert calls
+
+
+def test_a_check_may_be_left_for_later():
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=2)
+    params, state = jnp.zeros(2), tx.init(jnp.zeros(2))
+    for step in range(7):
+        # Without value_fn: nothing of the check can even be traced.
+        updates, state = tx.update(jnp.zeros(2), state, params, value=1.0, check=False)
+        assert bool(state.due) == (step >= 3)
+    assert state.checks == 0
+    updates, state = tx.update(jnp.zeros(2), state, params, value=1.0, value_fn=_toy)
+    assert state.escapes == 1
+    assert not state.due
+    assert _toy(optax.apply_updates(params, updates)) < 0.1
+
+
+def test_the_optimizer_starts_anew_but_not_its_schedule():
+    rate = optax.linear_schedule(0.1, 0.0, 1000)
+    for inner, momentum in (
+        (transforms.momentum(rate, 0.9), lambda state: state[1]),
+        (optax.chain(optax.trace(0.9), optax.scale_by_learning_rate(rate)), lambda state: state[0]),
+        (optax.inject_hyperparams(optax.sgd)(rate, momentum=0.9), lambda state: state.inner_state),
+    ):
+        for reset in (True, False):
+            tx = transforms.escape_saddle(inner, window=5, reset=reset)
+            # A slope that never ends beside the saddle fills the momentum.
+            _, state = _trace(tx, lambda w: _toy(w) + 0.1 * w[2], jnp.zeros(3), 10, value=1.0, value_fn=_toy)
+            assert state.escapes[-1] == 1
+            averages = jax.tree.map(lambda leaf: leaf[-1], momentum(state.inner_state))
+            is_zero = not any(np.any(leaf) for leaf in jax.tree.leaves(averages) if leaf.ndim)
+            assert is_zero == reset
+            counts = optax.tree.get_all_with_path(state.inner_state, "count")
+            # The momentum counts its own updates.
+            kept = [int(count[-1]) for path, count in counts if "MomentumState" not in str(path)]
+            assert kept
+            assert set(kept) == {10}
+
+
+def test_the_update_composes_with_chains_and_the_learning_rate_is_found():
+    tx = optax.chain(optax.clip_by_global_norm(1.0), transforms.escape_saddle(transforms.adam(0.01), window=5))
+    params, state = _trace(tx, _toy, jnp.zeros(2), 50, value_fn=_toy)
+    assert _toy(params[-1]) < 0.5
+    assert float(transforms.current_learning_rate(state)[-1]) == pytest.approx(0.01)
+
+
+def test_held_out_losses_decide():
+    def other(w):
+        return -0.3 * _toy(w)
+
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=5)
+    params, state = _trace(tx, _toy, jnp.zeros(2), 20, value_fn=_toy, held_out_value_fn=other)
+    assert state.rejections[-1] > 0
+    np.testing.assert_array_equal(params, 0)
+    assert transforms.OUTCOMES[int(state.last.outcome[-1])] == "curvature of the batch alone"
+
+
+def test_a_loss_that_is_not_finite_neither_triggers_nor_moves():
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=2)
+    _, state = _trace(tx, _toy, jnp.zeros(2), 20, value=jnp.nan, value_fn=_toy)
+    assert state.checks[-1] == 0
+    params, state = _trace(tx, _toy, jnp.zeros(2), 20, value=1.0, value_fn=lambda w: _toy(w) * jnp.nan)
+    assert state.escapes[-1] == 0
+    np.testing.assert_array_equal(params, 0)
+    assert transforms.OUTCOMES[int(state.last.outcome[-1])] == "not finite"
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_types_stay_what_they_are(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        start = jnp.zeros(2, dtype)
+        tx = transforms.escape_saddle(optax.adam(0.01), window=5, noise=True)
+        params, state = _trace(tx, _toy, start, 20, value_fn=_toy)
+        assert params.dtype == dtype
+        assert state.escapes[-1] == 1
+        assert _toy(params[-1]) < 0.2
+
+
+@pytest.mark.parametrize("radius", [1e-3, 0.5])
+def test_perturbations_are_evenly_drawn_from_a_ball_on_plateaus_alone(radius):
+    tx = transforms.perturb_on_plateau(optax.sgd(0.0), radius, window=5, cooldown=20)
+    start = {"a": jnp.zeros(2), "b": jnp.zeros((1, 1))}
+    params, state = _trace(tx, lambda p: _bowl(p["a"]) + _bowl(p["b"]), start, 2000, value=1.0)
+    places = np.concatenate([np.asarray(params["a"]), np.asarray(params["b"])[:, 0]], axis=1)
+    steps = np.diff(places, axis=0, prepend=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    moved = np.flatnonzero(lengths)
+    # After 10 updates, then every 20.
+    assert moved.tolist() == list(range(9, 2000, 20))
+    assert state.perturbations[-1] == len(moved)
+    assert lengths.max() <= radius * 1.001
+    # The cubes of the lengths in a ball of three dimensions are even.
+    np.testing.assert_allclose(np.mean((lengths[moved] / radius) ** 3), 0.5, atol=0.1)
+    np.testing.assert_allclose(steps[moved].mean(axis=0), 0, atol=0.2 * radius)
+
+
+def test_a_perturbation_frees_the_toy():
+    tx = transforms.perturb_on_plateau(optax.sgd(0.1), 0.1, window=5)
+    params, _ = _trace(tx, _toy, jnp.zeros(2), 200)
+    # It goes on being perturbed at the minimum.
+    assert _toy(params[-1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "window is 0; allowed: an integer, 1 or more"),
+        ({"window": 2.5}, "window is 2.5"),
+        ({"min_improvement": -0.1}, "min_improvement is -0.1"),
+        ({"cooldown": -1}, "cooldown is -1; allowed: an integer, 0 or more"),
+        ({"share": 1.5}, "share is 1.5; allowed: 0 <= share <= 1"),
+        ({"cost": 0.0}, "cost is 0.0; allowed: a finite number above 0"),
+        ({"max_products": 0}, "max_products is 0; allowed: an integer, 2 or more"),
+        ({"basis_size": 2}, "basis_size is 2; allowed: an integer, 5 or more"),
+        ({"min_decrease": "much"}, "min_decrease is 'much'; allowed: 0 <= min_decrease < 1"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_when_it_is_made(options, message):
+    with pytest.raises(ValueError, match=message):
+        transforms.escape_saddle(optax.sgd(0.1), **options)
+
+
+def test_what_is_missing_is_named():
+    tx = transforms.escape_saddle(optax.sgd(0.1))
+    zeros = jnp.zeros(2)
+    for extra, message in (
+        ({}, "value is missing: call update\\(gradient, state, params, value=loss, value_fn="),
+        ({"value": 1.0}, "value_fn is missing"),
+        ({"value": zeros, "value_fn": _toy}, "value has the shape \\(2,\\); allowed: a scalar"),
+        ({"value": 1.0, "value_fn": lambda w: w}, "loss_fn returns an array of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tx.update(zeros, tx.init(zeros), zeros, **extra)
+    with pytest.raises(ValueError, match="params is None"):
+        tx.update(zeros, tx.init(zeros), value=1.0, value_fn=_toy)
+    mixed = {"count": jnp.int32(1), "w": zeros}
+    with pytest.raises(ValueError, match=r"params\['count'\] is int32"):
+        tx.update(mixed, tx.init(mixed), mixed, value=1.0, value_fn=lambda p: _toy(p["w"]))
+    perturbed = transforms.perturb_on_plateau(optax.sgd(0.1), 0.1)
+    with pytest.raises(ValueError, match="value is missing"):
+        perturbed.update(zeros, perturbed.init(zeros), zeros)
+    with pytest.raises(ValueError, match="radius is -1; allowed: a finite number above 0"):
+        transforms.perturb_on_plateau(optax.sgd(0.1), -1)
+
+
+def test_the_line_search_takes_the_better_side():
+    # The parabola is alike on both sides; the cubic makes the left one fall further.
+    found = line_search.along(
+        lambda a: jnp.array([-(a**2) + 0.1 * a**3 + a**4]),
+        jnp.zeros(1),
+        jnp.array([-2.0]),
+        longest=jnp.float32(0.3),
+        min_decrease=0.01,
+    )
+    assert found.distance < 0
+    assert float(found.losses[0]) < -0.2
