@@ -60,6 +60,15 @@ def test_defaults_are_valid():
         ("early_stopping.min_delta", -0.1),
         ("early_stopping.min_delta", 1e39),
         ("checkpoint.every_epochs", 0),
+        ("escape.window", 0),
+        ("escape.min_improvement", -0.1),
+        ("escape.cooldown", -1),
+        ("escape.share", 1.1),
+        ("escape.examples", 0),
+        ("escape.statistics", "both"),
+        ("escape.max_products", 1),
+        ("escape.basis_size", 4),
+        ("escape.min_decrease", 1.0),
     ],
 )
 def test_out_of_range_is_refused_by_name(path, value):
@@ -130,7 +139,7 @@ def test_nesterov_without_momentum_is_refused():
 
 
 def test_every_field_has_a_check():
-    free = {"model.batch_norm", "optimizer.nesterov", "data.directory"}
+    free = {"model.batch_norm", "optimizer.nesterov", "data.directory", "escape.enabled", "escape.noise"}
     assert set(flatten(Config())) == {*config._RANGES, *config._CHOICES, *free}
 
 

@@ -27,6 +27,7 @@ def test_all_commands_are_known_to_these_tests():
         "make prepare DATA=mnist",
         'make train CONFIG=configs/mnist.py ARGS="--config.optimizer.name=momentum"',
         ".venv/bin/python scripts/spectrum.py --workdir=runs/digits",
+        "make train CONFIG=configs/trap_identical_units.py",
         "make train ACCELERATOR=cuda13",
         "make train ACCELERATOR=tpu",
         'XLA_FLAGS=--xla_force_host_platform_device_count=8 make train ARGS="--config.train.epochs=2'
@@ -35,6 +36,8 @@ def test_all_commands_are_known_to_these_tests():
         "PYTHONPATH=. .venv/bin/python examples/plain_jax.py",
         "PYTHONPATH=. .venv/bin/python examples/flax_nnx.py",
         "PYTHONPATH=. .venv/bin/python examples/equinox_mlp.py",
+        "PYTHONPATH=. .venv/bin/python examples/escape_flax_nnx.py",
+        "PYTHONPATH=. .venv/bin/python examples/escape_equinox.py",
     ]
 
 
@@ -71,7 +74,7 @@ def _shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[9]])
+@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[7], COMMANDS[10]])
 def test_training_commands(checkout, command):
     done = _shell(command, checkout)
     assert done.returncode == 0, done
@@ -107,7 +110,7 @@ def test_mnist_is_prepared_and_trained(checkout, mnist_directory, tmp_path):
     assert "mnist" in done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS[7:9])
+@pytest.mark.parametrize("command", COMMANDS[8:10])
 def test_accelerator_commands_install_jax_for_it_once(checkout, command):
     # Dry, because the packages are gigabytes and want the device.
     kind = command.split("=")[1]
@@ -141,11 +144,13 @@ def test_python_that_is_too_old_is_refused(checkout, tmp_path):
     ("command", "result"),
     list(
         zip(
-            COMMANDS[11:],
+            COMMANDS[12:],
             [
                 r"best epoch \d+, last rate [\d.e-]+, test accuracy 9[6-9]\.\d\d%\n",
                 r"240 updates of 304 examples, last loss 0\.\d+, test accuracy 9[6-9]\.\d\d%\n",
                 r"[5-9]\d% of the weights are exactly zero, test accuracy 9[5-9]\.\d\d%\n",
+                r"(epoch \d+: loss [\d.]+\n){5}1 escape with \d+ products, test accuracy 9[6-9]\.\d\d%\n",
+                r"(step \d+: loss [\d.]+\n|  stuck: [a-z ,\d.-]+ products\n){11,}test accuracy 9[6-9]\.\d\d%\n",
             ],
             strict=True,
         )
@@ -166,7 +171,7 @@ def bare(checkout, tmp_path_factory) -> Path:
     assert wheel.returncode == 0, wheel
     (built,) = home.glob("tricks-*.whl")
     python = home / "venv" / "bin" / "python"
-    done = _shell(f'"{python}" -m {COMMANDS[10].removesuffix(".")} --quiet {built}', home)
+    done = _shell(f'"{python}" -m {COMMANDS[11].removesuffix(".")} --quiet {built}', home)
     if "No matching distribution" in done.stderr or "ConnectionError" in done.stderr:
         pytest.skip("no package index within reach, so no clean environment")
     assert done.returncode == 0, done

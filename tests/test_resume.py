@@ -14,7 +14,8 @@ from conftest import interrupt, read_metrics, start, train
 from tricks.training import run_directory
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
-# and a schedule, so that every kind of state matters; a checkpoint every third epoch.
+# and a schedule, so that every kind of state matters; a checkpoint every third epoch; checks of saddle escape, with
+# interruptions in the middle of their cooldown.
 FLAGS = (
     "--config.train.epochs=150",
     "--config.train.chunk_steps=5",
@@ -23,6 +24,11 @@ FLAGS = (
     "--config.schedule.warmup_steps=50",
     "--config.checkpoint.every_epochs=3",
     "--config.early_stopping.min_delta=0.001",
+    "--config.escape.enabled=true",
+    "--config.escape.window=20",
+    "--config.escape.min_improvement=0.1",
+    "--config.escape.cooldown=250",
+    "--config.escape.share=1.0",
 )
 
 
@@ -61,6 +67,8 @@ def uninterrupted(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     done = train(workdir, *FLAGS)
     assert done.status == 0, done
+    checked = [line["step"] for line in read_metrics(workdir) if line["split"] == "escape"]
+    assert len(checked) >= 3, checked
     return workdir
 
 

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from benchmarks.harness import Comparison
 from benchmarks.traps import Trap, all_traps, degenerate_traps
 from tricks import transforms
+from tricks.curvature.escape import OUTCOMES
 
 _EVERY, _SEEDS = 20, 5
 _PRODUCT = 1.2  # Gradients.
@@ -124,7 +125,7 @@ def _runner(
 
     def of_seed(seed: int, radius: float = 1.0) -> _Run:
         *arrays, outcomes = (np.asarray(field) for field in run(seed, radius))
-        return _Run(arrays[0], arrays[1], arrays[2], arrays[3], transforms.OUTCOMES[int(outcomes[-1])])
+        return _Run(arrays[0], arrays[1], arrays[2], arrays[3], OUTCOMES[int(outcomes[-1])])
 
     return of_seed
 

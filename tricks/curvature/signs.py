@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betainc
 
 from tricks.curvature.density import SpectralDensity
 
@@ -115,6 +114,8 @@ def _number_above(density: SpectralDensity, size: int, threshold: float, roundin
 
 def _number_of_share(share: float, runs: int, size: int, quantile: float) -> float:
     """The number of eigenvalues of which the mean share over the runs would be below `share` so often."""
+    from scipy.special import betainc  # Takes a fifth of a second to import.
+
     # All or nothing, but for rounding.
     if share < 1e-9 or share > 1 - 1e-9:
         return size * float(share > 0.5)

@@ -1,6 +1,5 @@
 """The lectures' optimizers as optax gradient transformations. Needs jax and optax only."""
 
-from tricks.curvature.escape import OUTCOMES
 from tricks.masks import weights_only
 from tricks.transforms.adam import adam, adamw, scale_by_adam
 from tricks.transforms.adaptive import rmsprop, root_mean_square, scale_by_rmsprop, scale_by_root_mean_square
@@ -12,7 +11,6 @@ from tricks.transforms.saddle_escape import EscapeState, PerturbationState, esca
 from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 __all__ = [
-    "OUTCOMES",
     "EscapeState",
     "PerturbationState",
     "adam",

@@ -1,7 +1,7 @@
 """Wrappers that leave a plateau: along negative curvature, or by noise."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +9,12 @@ import optax
 
 from tricks import plateau
 from tricks.arguments import require, require_integer, require_not_negative, require_params, require_positive
-from tricks.curvature import trees
-from tricks.curvature.escape import (
-    ESCAPED,
-    NO_CHECK,
-    PERTURBED,
-    Escape,
-    Options,
-    attempt,
-    most_evaluations,
-    nothing,
-    require_options,
-)
-from tricks.curvature.memory import require_memory
 from tricks.transforms.learning_rate import LearningRateState
+
+# Where curvature is needed it is imported in functions: it takes longer than all of this package, and few need it.
+if TYPE_CHECKING:
+    from tricks.curvature import Escape
+    from tricks.curvature.escape import Options
 
 ValueFn = Callable[[Any], jax.Array]
 
@@ -56,13 +48,13 @@ class EscapeState(NamedTuple):
     rejections: jax.Array
     products: jax.Array
     """Hessian-vector products of all checks."""
-    last: Escape
+    last: "Escape"
     """Evidence of the last check."""
     last_step: jax.Array
     """`steps` before the update of the last check; -1 before the first."""
 
 
-def event(opt_state: Any) -> Escape | None:
+def event(opt_state: Any) -> "Escape | None":
     """What the check of the last update came to.
 
     Args:
@@ -75,6 +67,8 @@ def event(opt_state: Any) -> Escape | None:
     >>> event(tx.init(jnp.zeros(1))).reason
     'no check'
     """
+    from tricks.curvature.escape import NO_CHECK
+
     if not isinstance(opt_state, EscapeState):
         return None
     is_new = (opt_state.last_step >= 0) & (opt_state.last_step == opt_state.steps - 1)
@@ -156,6 +150,10 @@ def escape_saddle(
 
     Source: the lectures on critical points; the docs page on saddle escape says what it can and cannot do.
     """
+    from tricks.curvature import trees
+    from tricks.curvature.escape import ESCAPED, PERTURBED, Options, attempt, nothing, require_options
+    from tricks.curvature.memory import require_memory
+
     inner = optax.with_extra_args_support(inner)
     _require_trigger(window, min_improvement, cooldown)
     require("share", share, "0 <= share <= 1", lambda x: 0 <= x <= 1)
@@ -235,8 +233,10 @@ def escape_saddle(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _affordable(state: EscapeState, share: float, cost: float, max_products: int, options: Options) -> jax.Array:
+def _affordable(state: EscapeState, share: float, cost: float, max_products: int, options: "Options") -> jax.Array:
     """Products of which a check that starts now stays within its share, whatever it comes to."""
+    from tricks.curvature.escape import most_evaluations
+
     gradients = (share * state.steps.astype(jnp.float32) - state.work) / cost
     affordable = jnp.floor((gradients - _work(2, most_evaluations(options))) / _PRODUCT)
     allowed = jnp.clip(affordable, 0, max_products).astype(jnp.int32)
@@ -248,7 +248,11 @@ def _work(products: Any, evaluations: Any) -> Any:
     return 2 + _PRODUCT * products + _EVALUATION * evaluations
 
 
-def _after_check(state: EscapeState, found: Escape, moved: jax.Array, first_cooldown: int, cost: float) -> EscapeState:
+def _after_check(
+    state: EscapeState, found: "Escape", moved: jax.Array, first_cooldown: int, cost: float
+) -> EscapeState:
+    from tricks.curvature.escape import ESCAPED, PERTURBED
+
     doubled = jnp.minimum(2 * state.cooldown, _LATEST)
     cooldown = jnp.where(moved, first_cooldown, doubled)
     # Of a plateau that was left nothing is known of the next.
@@ -337,6 +341,8 @@ def perturb_on_plateau(
 
     Source: Jin et al., arXiv 1703.00887.
     """
+    from tricks.curvature import trees
+
     inner = optax.with_extra_args_support(inner)
     _require_trigger(window, min_improvement, cooldown)
     require_positive("radius", radius)
@@ -380,6 +386,8 @@ def perturb_on_plateau(
 
 
 def _in_ball(key: jax.Array, like: Any, radius: float) -> Any:
+    from tricks.curvature import trees
+
     direction_key, length_key = jax.random.split(key)
     direction = trees.random_normal(direction_key, like)
     length = radius * jax.random.uniform(length_key) ** (1 / trees.size(like))
