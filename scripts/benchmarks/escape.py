@@ -159,8 +159,12 @@ def _plain(value: float) -> str:
 
 
 def _work(result: _Result, runs: list[_Run]) -> float:
-    level = result.trap.level
-    return median(run.left_at(level) + _PRODUCT * result.trap.cost * float(run.products[-1]) for run in runs)
+    def of_run(run: _Run) -> float:
+        left = run.left_at(result.trap.level)
+        products = run.products[int(left) // _EVERY - 1] if math.isfinite(left) else 0
+        return left + _PRODUCT * result.trap.cost * float(products)
+
+    return median(of_run(run) for run in runs)
 
 
 def _comparison(results: list[_Result]) -> Comparison:

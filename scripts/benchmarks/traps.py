@@ -174,7 +174,7 @@ def octopus(x: jax.Array) -> jax.Array:
 
 
 def _octopus(name: str, start: Callable[[jax.Array], jax.Array], level: float) -> Trap:
-    return _exact(name, start, octopus, level, rates={"SGD": 0.1, "momentum": 0.02, "Adam": 1e-2})
+    return _exact(name, start, octopus, level, rates={"SGD": 0.1, "momentum": 0.02, "Adam": 0.1})
 
 
 def _octopus_start(key: jax.Array) -> jax.Array:
