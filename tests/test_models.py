@@ -30,6 +30,7 @@ def test_plain_network_is_its_formula(activation):
         "relu": lambda z: np.maximum(z, 0),
         "tanh": np.tanh,
         "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+        "linear": lambda z: z,
         "gelu": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
     }[activation]
     expected = _layer(params, 2, f(_layer(params, 1, f(_layer(params, 0, X.astype(np.float64))))))

@@ -74,7 +74,8 @@ def _shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[7], COMMANDS[10]])
+# The trap is run by test_trap_runs.py.
+@pytest.mark.parametrize("command", [COMMANDS[0], *COMMANDS[2:4], COMMANDS[10]])
 def test_training_commands(checkout, command):
     done = _shell(command, checkout)
     assert done.returncode == 0, done

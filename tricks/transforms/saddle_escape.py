@@ -228,6 +228,9 @@ def escape_saddle(
                 state = state._replace(inner_state=kept)
             return step, state
 
+        if not isinstance(is_due, jax.core.Tracer):
+            # Outside jit a conditional would be compiled anew in every step.
+            return checked(updates, state) if is_due else (updates, state)
         return jax.lax.cond(is_due, checked, lambda updates, state: (updates, state), updates, state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
