@@ -53,7 +53,7 @@ def main() -> None:
                 key = jax.random.key(number)
                 params, found = curvature.escape(loss_of, params, [checked], held_out=[held_out], key=key)
                 print(f"  stuck: {found.reason}, curvature {found.eigenvalue:.2f}, {found.products} products")
-                state = optimizer.init(params)
+                state = optimizer.init(params) if found.reason == "escaped" else state
             before = mean
     model = eqx.combine(params, static)
     accuracy = jnp.mean(jnp.argmax(jax.vmap(model)(x_test), axis=-1) == y_test)

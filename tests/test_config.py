@@ -66,7 +66,7 @@ def test_defaults_are_valid():
         ("escape.share", 1.1),
         ("escape.examples", 0),
         ("escape.statistics", "both"),
-        ("escape.max_products", 1),
+        ("escape.max_products", 2),
         ("escape.basis_size", 4),
         ("escape.min_decrease", 1.0),
     ],

@@ -174,7 +174,7 @@ def test_a_saddle_without_curvature_needs_noise():
         return (1 - w[0] * w[1] * w[2]) ** 2
 
     new, found = curvature.escape(product, jnp.zeros(3), key=KEYS[0])
-    assert found.reason == "nothing moves"
+    assert found.reason == "derivatives vanish"
     _unchanged(new, jnp.zeros(3))
     for key in KEYS:
         new, found = curvature.escape(product, jnp.zeros(3), key=key, noise=True)
@@ -202,15 +202,52 @@ def test_dead_units_are_said_to_be_dead():
         _unchanged(new, params)
 
 
+def test_noise_is_for_vanishing_derivatives_alone():
+    for params in (jnp.zeros(5), jnp.full(5, 1e-4)):
+        new, found = curvature.escape(lambda w: 1 + jnp.sum(w**2), params, key=KEYS[0], noise=True)
+        assert found.reason == "no negative curvature"
+        _unchanged(new, params)
+
+
+@pytest.mark.parametrize("wall", [0.0, 200.0, 2000.0])
+def test_in_bfloat16_the_loss_is_that_of_the_rounded_parameters(wall):
+    # Its walls are narrower than the digits of the parameters.
+    def loss_fn(w, batch):
+        d = w.astype(jnp.float32) - batch[0].astype(jnp.float32)
+        return 1 - 2 * jnp.sum(d[:2] ** 2) + jnp.sum(d**4) + wall * (d[0] - d[1]) ** 2
+
+    rng, escapes = np.random.default_rng(0), 0
+    for case in range(15):
+        params = jnp.asarray(rng.uniform(-300, 300, 4), jnp.bfloat16)
+        new, found = curvature.escape(loss_fn, params, [params[None]], key=jax.random.key(case))
+        escapes += found.reason == "escaped"
+        assert float(found.loss_after) == pytest.approx(float(loss_fn(new, params[None])), rel=1e-4), case
+        assert loss_fn(new, params[None]) <= 1
+    assert escapes > 0 or wall > 0
+
+
+def test_only_what_the_mask_names_moves():
+    def loss_fn(p):
+        return (1 - p["a"] * p["b"]) ** 2 + (1 - p["frozen"] * p["b"]) ** 2 + 0.0 * p["steps"]
+
+    params = {"a": jnp.float32(0), "b": jnp.float32(0), "frozen": jnp.float32(0), "steps": jnp.int32(3)}
+    mask = {"a": True, "b": True, "frozen": False, "steps": False}
+    new, found = curvature.escape(loss_fn, params, key=KEYS[0], mask=mask)
+    assert found.reason == "escaped"
+    assert new["frozen"] == 0
+    assert new["steps"] == 3
+    assert float(found.loss_after) == pytest.approx(float(loss_fn(new)), rel=1e-5)
+
+
 def test_products_and_memory_are_bounded():
     diagonal = jnp.linspace(-1e-6, 1, 2000)
 
     def loss_fn(w):
         return jnp.sum(diagonal * w**2)
 
-    for most in (2, 7, 30):
+    for most in (3, 7, 30):
         _, found = curvature.escape(loss_fn, jnp.zeros(2000), key=KEYS[0], max_products=most)
-        assert found.products <= most + 1
+        assert found.products <= most
         assert found.evaluations <= line_search.MOST_TRIALS + 1
 
 
@@ -243,7 +280,9 @@ def test_float64_keeps_its_digits():
     ("options", "message"),
     [
         ({"min_decrease": 1.0}, "min_decrease is 1.0; allowed: 0 <= min_decrease < 1"),
-        ({"max_products": 1}, "max_products is 1; allowed: an integer, 2 or more"),
+        ({"max_products": 2}, "max_products is 2; allowed: an integer, 3 to 1073741824"),
+        ({"max_products": 2**40}, "max_products is 1099511627776; allowed: an integer, 3 to 1073741824"),
+        ({"noise": "no"}, "noise is 'no'; allowed: True or False"),
         ({"basis_size": 4}, "basis_size is 4; allowed: an integer, 5 or more"),
         ({"held_out": [jnp.ones(2)]}, "held_out is given without batches"),
         ({"batches": []}, "batches is empty"),

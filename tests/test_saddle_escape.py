@@ -103,6 +103,50 @@ def test_cooldown_doubles_after_every_rejection():
     assert state.triggers[-1] == 39
 
 
+def test_the_longest_cooldown_checks_once():
+    tx = transforms.escape_saddle(optax.sgd(0.0), window=5, cooldown=2**30, share=1.0, cost=1e-6)
+    _, state = _trace(tx, _bowl, jnp.ones(2), 60, value_fn=_bowl)
+    assert state.checks[-1] == 1
+    assert state.cooldown[-1] == 2**30
+    assert state.next_check[-1] == 2**30 + 10
+
+
+def test_the_update_is_measured_in_the_type_of_the_gradient():
+    def loss(w):
+        return 0.1 - 0.06 * jnp.sum(w**2) + 0.02 * jnp.sum(w**4) + 1e4 * (w[0] - 1.01 * w[1]) ** 2
+
+    tx = transforms.escape_saddle(optax.sgd(0.1), window=1)
+    params, gradient = jnp.zeros(2), jnp.zeros(2, jnp.bfloat16)
+    _, state = tx.update(gradient, tx.init(params), params, value=1.0, check=False)
+    updates, state = tx.update(gradient, state, params, value=1.0, value_fn=loss)
+    assert updates.dtype == jnp.bfloat16
+    assert state.checks == 1
+    after = loss(optax.apply_updates(params, updates))
+    assert after <= loss(params)
+    assert float(after) == pytest.approx(float(state.last.loss_after), rel=1e-4)
+
+
+def test_frozen_parameters_stay_where_they_are():
+    def loss(p):
+        return (1 - p["a"] * p["b"]) ** 2 + (1 - p["frozen"] * p["b"]) ** 2
+
+    params = {"a": jnp.float32(0), "b": jnp.float32(0), "frozen": jnp.float32(0)}
+    labels = {"a": "moves", "b": "moves", "frozen": "stays"}
+    inner = optax.multi_transform({"moves": optax.sgd(0.1), "stays": optax.set_to_zero()}, labels)
+    mask = {"a": True, "b": True, "frozen": False}
+    found, state = _trace(transforms.escape_saddle(inner, window=3, mask=mask), loss, params, 20, value_fn=loss)
+    assert state.escapes[-1] == 1
+    np.testing.assert_array_equal(found["frozen"], 0)
+    # A gradient of None says the same.
+    tx = transforms.escape_saddle(transforms.momentum(0.1), window=1)
+    gradient = {"a": jnp.float32(0), "b": jnp.float32(0), "frozen": None}
+    _, state = tx.update(gradient, tx.init(params), params, value=2.0, check=False)
+    updates, state = tx.update(gradient, state, params, value=2.0, value_fn=loss)
+    assert state.escapes == 1
+    assert updates["frozen"] is None
+    assert updates["a"] != 0
+
+
 def test_cooldown_is_back_after_an_escape():
     def two_saddles(w):
         return _toy(w[:2]) + 0.1 * (1 - w[2] * w[3]) ** 2
@@ -252,13 +296,16 @@ def test_a_perturbation_frees_the_toy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "window is 0; allowed: an integer, 1 or more"),
+        ({"window": 0}, "window is 0; allowed: an integer, 1 to 1073741824"),
+        ({"window": 2**40}, "window is 1099511627776; allowed"),
+        ({"noise": "false"}, "noise is 'false'; allowed: True or False"),
+        ({"mask": {"a": 1.0}}, "mask holds 1.0"),
         ({"window": 2.5}, "window is 2.5"),
         ({"min_improvement": -0.1}, "min_improvement is -0.1"),
-        ({"cooldown": -1}, "cooldown is -1; allowed: an integer, 0 or more"),
+        ({"cooldown": -1}, "cooldown is -1; allowed: an integer, 0 to 1073741824"),
         ({"share": 1.5}, "share is 1.5; allowed: 0 <= share <= 1"),
         ({"cost": 0.0}, "cost is 0.0; allowed: a finite number above 0"),
-        ({"max_products": 0}, "max_products is 0; allowed: an integer, 2 or more"),
+        ({"max_products": 0}, "max_products is 0; allowed: an integer, 3 to 1073741824"),
         ({"basis_size": 2}, "basis_size is 2; allowed: an integer, 5 or more"),
         ({"min_decrease": "much"}, "min_decrease is 'much'; allowed: 0 <= min_decrease < 1"),
     ],
@@ -271,11 +318,12 @@ def test_what_is_out_of_range_is_refused_when_it_is_made(options, message):
 def test_what_is_missing_is_named():
     tx = transforms.escape_saddle(optax.sgd(0.1))
     zeros = jnp.zeros(2)
+    with pytest.raises(ValueError, match="loss_fn returns an array of shape"):
+        _trace(tx, _toy, zeros, 2, value_fn=lambda w: w)
     for extra, message in (
         ({}, "value is missing: call update\\(gradient, state, params, value=loss, value_fn="),
         ({"value": 1.0}, "value_fn is missing"),
         ({"value": zeros, "value_fn": _toy}, "value has the shape \\(2,\\); allowed: a scalar"),
-        ({"value": 1.0, "value_fn": lambda w: w}, "loss_fn returns an array of shape"),
     ):
         with pytest.raises(ValueError, match=message):
             tx.update(zeros, tx.init(zeros), zeros, **extra)
@@ -297,7 +345,7 @@ def test_the_line_search_takes_the_better_side():
         lambda a: jnp.array([-(a**2) + 0.1 * a**3 + a**4]),
         jnp.zeros(1),
         jnp.array([-2.0]),
-        longest=jnp.float32(0.3),
+        longest=jnp.float32(0.7),
         min_decrease=0.01,
     )
     assert found.distance < 0

@@ -34,7 +34,7 @@ def test_the_escape_is_on_the_screen_in_the_metrics_and_in_the_summary(escaped):
     assert first["products"] <= 40
     assert first["distance"] > 0
     assert first["epoch"] == -(-first["step"] // 10)
-    assert f"step {first['step']}: escaped, curvature {first['smallest_eigenvalue']:.2g}, loss " in output
+    assert f"step {first['step']}: escaped ({first['smallest_eigenvalue']:.2g}, {first['products']} products)" in output
     assert max(len(line) for line in output.splitlines()) < 80
     summary = json.loads((workdir / "summary.json").read_text())["escape"]
     assert summary["checks"] == len(summary["events"]) == len(_checks(workdir))
@@ -81,3 +81,6 @@ def test_batch_statistics_and_noise_run_too(tmp_path):
     )
     assert done.status == 0, done
     assert _checks(tmp_path)
+    checks = [line for line in done.output.splitlines() if line.startswith("step ")]
+    assert len(checks) == len(_checks(tmp_path))
+    assert max(map(len, checks)) < 80

@@ -108,13 +108,33 @@ def require_positive(name: str, value: Any) -> None:
     require(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
 
 
-def require_integer(name: str, value: Any, least: int) -> None:
-    """Refuses anything but an integer that is not below the least.
+def require_boolean(name: str, value: Any) -> None:
+    """Refuses anything but True and False.
+
+    Args:
+        name: of the argument.
+        value: a boolean.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_boolean("noise", "no")
+    Traceback (most recent call last):
+    ...
+    ValueError: noise is 'no'; allowed: True or False
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; allowed: True or False")
+
+
+def require_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuses anything but an integer that is not below the least, nor above the most.
 
     Args:
         name: of the argument.
         value: an integer or a traced one.
         least: the least that is allowed.
+        most: the most; None for no such.
 
     Raises:
         ValueError: with the name, the value, and what is allowed.
@@ -127,11 +147,12 @@ def require_integer(name: str, value: Any, least: int) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        fine = not isinstance(value, bool) and operator.index(value) >= least
+        fine = not isinstance(value, bool) and operator.index(value) >= least and (most is None or value <= most)
     except TypeError:
         fine = False
     if not fine:
-        raise ValueError(f"{name} is {value!r}; allowed: an integer, {least} or more")
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name} is {value!r}; allowed: an integer, {allowed}")
 
 
 def require_params(params: Any, updates: Any) -> None:

@@ -148,7 +148,7 @@ class EscapeConfig:
     min_decrease: float = 0.01
     """Share of the loss by which an escape must lower it, on both samples."""
     noise: bool = False
-    """Where curvature has no answer, add the most Gaussian noise that raises the loss by 1 %."""
+    """Where derivatives vanish, add the most Gaussian noise that raises the loss by 1 %."""
 
 
 @dataclasses.dataclass
@@ -294,12 +294,12 @@ _RANGES: dict[str, _Check] = {
     "checkpoint.every_epochs": _AT_LEAST_1,
     "curvature.every_epochs": _AT_LEAST_0,
     "curvature.examples": _AT_LEAST_1,
-    "escape.window": _AT_LEAST_1,
+    "escape.window": (lambda v: 1 <= v <= 2**30, "an integer from 1 to 1073741824"),
     "escape.min_improvement": _NOT_NEGATIVE,
-    "escape.cooldown": _AT_LEAST_0,
+    "escape.cooldown": (lambda v: 0 <= v <= 2**30, "an integer from 0 to 1073741824"),
     "escape.share": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),
     "escape.examples": _AT_LEAST_1,
-    "escape.max_products": (lambda v: v >= 2, "an integer >= 2"),
+    "escape.max_products": (lambda v: 3 <= v <= 2**30, "an integer from 3 to 1073741824"),
     "escape.basis_size": (lambda v: v >= 5, "an integer >= 5"),
     "escape.min_decrease": _FRACTION,
 }

@@ -1,5 +1,6 @@
 """A way out of a saddle along negative curvature, that never makes the loss worse."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -8,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.arguments import require, require_integer
+from tricks.arguments import require, require_boolean, require_integer
 from tricks.curvature import line_search, trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.lanczos import lanczos
 from tricks.curvature.memory import require_memory
+from tricks.curvature.noise import MOST_TRIALS as MOST_NOISE_TRIALS
+from tricks.curvature.noise import most_noise, shares_reached
 from tricks.curvature.products import Loss, Operator, Scalar, hashable, hessian, hvp
+from tricks.masks import marked
 
 OUTCOMES = (
     "no check",
@@ -22,16 +26,20 @@ OUTCOMES = (
     "no negative curvature",
     "curvature of the batch alone",
     "no lower loss",
+    "derivatives vanish",
     "nothing moves",
     "not finite",
 )
 """What a check can come to; an `Escape` holds the place in this list."""
-NO_CHECK, ESCAPED, PERTURBED, NO_NEGATIVE, BATCH_ALONE, NO_LOWER, NOTHING_MOVES, NOT_FINITE = range(len(OUTCOMES))
+NO_CHECK, ESCAPED, PERTURBED, NO_NEGATIVE, BATCH_ALONE, NO_LOWER, VANISHES, NOTHING_MOVES, NOT_FINITE = range(
+    len(OUTCOMES)
+)
 
+MOST_PRODUCTS = 2**30
 _DIRECTION_TOL = 0.3  # Residual as a share of the negative value, from which on its vector is a good enough way out.
 _TOL = 1e-4  # Residual as a share of the norm, from which on there is no negative curvature that counts.
-_REACHED = 0.01  # Share of the parameters that gradient and curvature must reach.
-_SMALLEST_NOISE, _GROWTH, _MOST_GROWTHS, _RISE = 1e-3, 1.5, 24, 0.01
+_MOST_OF = 0.5  # Share of the parameters that derivatives reach where they do not vanish.
+_DEAD = 0.01  # Share of the parameters that they reach also beside the point, where units are dead.
 
 
 class Escape(NamedTuple):
@@ -75,7 +83,7 @@ def most_evaluations(options: Options) -> int:
     >>> most_evaluations(Options())
     62
     """
-    return 2 * (1 + line_search.MOST_TRIALS + _MOST_GROWTHS * options.noise)
+    return 2 * (1 + line_search.MOST_TRIALS + MOST_NOISE_TRIALS * options.noise)
 
 
 def nothing(dtype: Any = jnp.float32) -> Escape:
@@ -99,6 +107,7 @@ def escape(
     max_products: int = 120,
     basis_size: int = 40,
     noise: bool = False,
+    mask: Any = None,
 ) -> tuple[Any, Escape]:
     """Leaves a saddle along its most negative curvature, where that lowers the loss; else gives the parameters back.
 
@@ -109,7 +118,8 @@ def escape(
 
     Args:
         loss_fn: `loss_fn(params) -> scalar`, or with `batches` `loss_fn(params, batch) -> scalar`, the mean over the
-            batch; the same at every call (no dropout, or one mask).
+            batch; the same at every call (no dropout, or one mask). It is compiled once, with all that it closes over
+            as it is then: give as batches what changes.
         params: the point, any pytree of floating-point arrays.
         batches: pytrees of arrays whose first dimension counts examples; None for a loss of the parameters alone.
         held_out: other batches of the same kind. None takes the loss as exact: right for all the data, wrong for a
@@ -118,8 +128,9 @@ def escape(
         min_decrease: share of the loss that a step must lower it by.
         max_products: of Hessian-vector products.
         basis_size: vectors of the size of the parameters that are kept in memory; 8 more at most.
-        noise: where curvature has no answer, take Gaussian noise instead: as much of it as raises the loss by 1 % at
-            most. It alone leaves points where the second derivatives vanish, as of deep networks from zero.
+        noise: where derivatives vanish, take Gaussian noise instead: as much of it as raises the loss by 1 % at most.
+            It alone leaves such points, as of deep networks from zero.
+        mask: the part of the parameters that may move: a pytree of booleans (or a prefix of one); None for all.
 
     Returns:
         The new parameters (bit for bit the old ones where there is no way out), and the evidence, whose `reason` is
@@ -135,37 +146,48 @@ def escape(
 
     Source: the lectures on critical points; Royer et al., arXiv 1803.02924, for Lanczos in place of the matrix.
     """
-    require_options(min_decrease, max_products, basis_size)
+    require_options(min_decrease, max_products, basis_size, noise)
     if held_out is not None and batches is None:
         raise ValueError("held_out is given without batches; allowed: with batches of the same kind")
-    trees.require_floating("params", params)
-    require_memory("basis_size", min(basis_size, trees.size(params)), params)
+    chosen, _ = trees.split(params, mask)
+    trees.require_floating("params", chosen)
+    require_memory("basis_size", min(basis_size, trees.size(chosen)), chosen)
     options = Options(min_decrease, basis_size, noise)
     one, two = (None if part is None else grouped(part) for part in (batches, held_out))
-    return _escape(hashable(loss_fn), options, params, one, two, key, max_products)
+    marks = None if mask is None else tuple(jax.tree.leaves(marked(mask, params)))
+    return _escape(hashable(loss_fn), options, marks, params, one, two, key, max_products)
 
 
-def require_options(min_decrease: Any, max_products: Any, basis_size: Any) -> None:
+def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise: Any) -> None:
     """Refuses what is out of range.
 
     Raises:
         ValueError: with the name, the value, and what is allowed.
     """
     require("min_decrease", min_decrease, "0 <= min_decrease < 1", lambda x: 0 <= x < 1)
-    require_integer("max_products", max_products, least=2)
+    require_integer("max_products", max_products, least=3, most=MOST_PRODUCTS)
     require_integer("basis_size", basis_size, least=5)
+    require_boolean("noise", noise)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _escape(
-    loss_fn: Loss, options: Options, params: Any, batches: Any, held_out: Any, key: jax.Array, max_products: jax.Array
+    loss_fn: Loss,
+    options: Options,
+    marks: Any,
+    params: Any,
+    batches: Any,
+    held_out: Any,
+    key: jax.Array,
+    max_products: jax.Array,
 ) -> tuple[Any, Escape]:
     def over(part: Any) -> Callable[[Any], jax.Array]:
         return lambda p: mean_over(partial(loss_fn, p), *part)
 
     value_fn = loss_fn if batches is None else over(batches)
     held_out_value_fn = None if held_out is None else over(held_out)
-    step, found = attempt(value_fn, held_out_value_fn, params, key, max_products, options)
+    mask = None if marks is None else jax.tree.unflatten(jax.tree.structure(params), marks)
+    step, found = attempt(value_fn, held_out_value_fn, params, key, max_products, options, mask)
     moved = (found.outcome == ESCAPED) | (found.outcome == PERTURBED)
     new = optax.apply_updates(params, step)
     return jax.tree.map(lambda after, before: jnp.where(moved, after, before), new, params), found
@@ -178,8 +200,12 @@ def attempt(
     key: jax.Array,
     max_products: jax.Array | int,
     options: Options,
+    mask: Any = None,
+    types: Any = None,
 ) -> tuple[Any, Escape]:
     """`escape` as a step that is yet to be added, for use inside `jit`.
+
+    The losses in its evidence are those after `optax.apply_updates(params, step)`.
 
     Args:
         value_fn: `value_fn(params) -> loss`.
@@ -188,9 +214,11 @@ def attempt(
         key: of the random start.
         max_products: as for `escape`; may be traced.
         options: as for `escape`.
+        mask: as for `escape`.
+        types: a pytree with the types that the step is to have; None for those of `params`.
 
     Returns:
-        A step of the structure and types of `params`, zeros where none is taken, and the evidence.
+        A step of the structure of `params`, zeros where none is taken, and the evidence.
 
     >>> saddle = lambda w: w[0] ** 2 - w[1] ** 2
     >>> step, found = attempt(saddle, None, jnp.zeros(2), jax.random.key(0), 100, Options())
@@ -199,59 +227,60 @@ def attempt(
     """
     # TensorFloat-32 and bfloat16 products keep too few digits for curvature, and for small differences of losses.
     with jax.default_matmul_precision("highest"):
-        return _attempt(value_fn, held_out_value_fn, params, key, max_products, options)
+        chosen, rest = trees.split(params, mask)
+        types = trees.split_like(params if types is None else types, chosen)
+        value_fns: list[Callable[[Any], jax.Array]] = [
+            Scalar(_OfChosen(fn, rest)) for fn in (value_fn, held_out_value_fn) if fn is not None
+        ]
+        step, found = _attempt(value_fns, chosen, key, max_products, options, types)
+        return trees.merge(step, jax.tree.map(jnp.zeros_like, rest)), found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _OfChosen:
+    """A function of the chosen parameters, the rest held where it is."""
+
+    function: Callable[[Any], jax.Array]
+    rest: Any
+
+    def __call__(self, chosen: Any) -> jax.Array:
+        return self.function(trees.merge(chosen, self.rest))
 
 
 def _attempt(
-    value_fn: Callable[[Any], jax.Array],
-    held_out_value_fn: Callable[[Any], jax.Array] | None,
+    value_fns: list[Callable[[Any], jax.Array]],
     params: Any,
     key: jax.Array,
     max_products: jax.Array | int,
     options: Options,
+    types: Any,
 ) -> tuple[Any, Escape]:
-    value_fns = [Scalar(hashable(fn)) for fn in (value_fn, held_out_value_fn) if fn is not None]
-    start_key, noise_key = jax.random.split(key)
+    direction_key, reach_key, noise_key = jax.random.split(key, 3)
     operator = hessian(value_fns[0], params)
-    basis_size = min(options.basis_size, operator.size + 1)
-    found, _ = lanczos(
-        operator.apply,
-        operator.like,
-        start_key,
-        _TOL,
-        k=1,
-        which="smallest",
-        basis_size=basis_size,
-        max_products=max_products,
-        negative_tol=_DIRECTION_TOL,
-    )
-    u = jax.tree.map(lambda leaf: leaf[0], found.vectors)
+    u, residual, products, curvatures = _direction(operator, value_fns, params, direction_key, max_products, options)
     # Sums and ratios of losses in bfloat16 would be rounded once more.
-    dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
-    before = jnp.stack([operator.loss, *(fn(params) for fn in value_fns[1:])]).astype(dtype)
-    curvatures = jnp.stack(
-        [found.values[0].astype(dtype), *(trees.dot(u, hvp(fn, params, u)).astype(dtype) for fn in value_fns[1:])]
-    )
+    before = jnp.stack([operator.loss, *(fn(params) for fn in value_fns[1:])]).astype(curvatures.dtype)
 
     def losses_at(step: Any) -> jax.Array:
-        moved = optax.apply_updates(params, step)
-        losses = jnp.stack([fn(moved) for fn in value_fns]).astype(dtype)
+        # The loss of what is returned: compilers skip the rounding to a narrow type and back where they may.
+        moved = jax.tree.map(_really_rounded, optax.apply_updates(params, step))
+        losses = jnp.stack([fn(moved) for fn in value_fns]).astype(before.dtype)
         return jnp.where(jnp.isnan(losses), jnp.inf, losses)
 
-    def along_u(distance: jax.Array) -> Any:
-        return jax.tree.map(lambda leaf, p: (distance * leaf).astype(jnp.result_type(p)), u, params)
+    def step_of(length: jax.Array, direction: Any) -> Any:
+        return jax.tree.map(lambda v, t: _really_rounded((length * v).astype(jnp.result_type(t))), direction, types)
 
     # A Rayleigh quotient, so certain on its batch also while its vector is no eigenvector yet; not so its rounding,
     # which is a part of every residual.
-    negative = curvatures[0] < -found.residuals[0] / 10
+    negative = curvatures[0] < -residual / 10
     # Spurious curvature, of the batch alone, is a third or less of itself elsewhere.
     certified = negative & jnp.all(curvatures <= curvatures[0] / 2)
     way = line_search.along(
-        lambda distance: losses_at(along_u(distance)),
+        lambda distance: losses_at(step_of(distance, u)),
         # Nothing is tried from a point that is not finite, and so neither where there is no way.
         jnp.where(certified, before, jnp.nan),
         curvatures,
-        longest=(10 * (1 + trees.norm(params))).astype(dtype),
+        longest=(10 * (1 + trees.norm(params))).astype(before.dtype),
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
@@ -261,73 +290,67 @@ def _attempt(
         [NOT_FINITE, NO_NEGATIVE, BATCH_ALONE, NO_LOWER],
         ESCAPED,
     )
-    is_dead = jax.lax.cond(negative, lambda: jnp.bool_(False), lambda: _reached(operator, noise_key) < _REACHED)
-    outcome = jnp.where((outcome == NO_NEGATIVE) & is_dead, NOTHING_MOVES, outcome)
+    unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE)
+    here, beside = jax.lax.cond(
+        unresolved,
+        lambda: shares_reached(value_fns[0], operator, params, reach_key),
+        lambda: (jnp.ones([]), jnp.ones([])),
+    )
+    outcome = jnp.where(unresolved & (here < _MOST_OF) & (beside > 2 * here), VANISHES, outcome)
+    outcome = jnp.where(unresolved & (outcome != VANISHES) & (beside < _DEAD), NOTHING_MOVES, outcome)
     after, distance = jnp.where(escaped, way.losses, before), way.distance
-    step, evaluations = along_u(distance), len(value_fns) * (way.trials + 1)
+    step, evaluations = step_of(distance, u), len(value_fns) * (way.trials + 1)
     if options.noise:
-        wanted = (outcome != ESCAPED) & (outcome != NOT_FINITE)
-        noise, losses, trials = _noise(losses_at, params, before, noise_key, wanted)
-        gradient = jax.grad(value_fns[0])(optax.apply_updates(params, noise))
-        # Noise wakes no dead unit: then a step would be no help.
-        perturbed = (trees.norm(noise) > 0) & ~(is_dead & (_share_of_nonzero(gradient) < _REACHED))
+        noise, losses, trials = most_noise(losses_at, step_of, params, before, noise_key, outcome == VANISHES)
+        length = trees.norm(noise)
+        perturbed = length > 0
         step, after, distance = (
             jax.tree.map(lambda new, old: jnp.where(perturbed, new, old), new, old)
-            for new, old in ((noise, step), (losses, after), (trees.norm(noise), distance))
+            for new, old in ((noise, step), (losses, after), (length, distance))
         )
         outcome, evaluations = jnp.where(perturbed, PERTURBED, outcome), evaluations + len(value_fns) * trials
     return step, Escape(
         outcome.astype(jnp.int32),
         curvatures[0],
-        found.residuals[0],
+        residual,
         curvatures[-1],
         before[0],
         after[0],
         before[-1],
         after[-1],
         jnp.abs(distance),
-        found.products + len(value_fns) - 1 + ~negative,
+        products + len(value_fns) - 1 + unresolved,
         evaluations.astype(jnp.int32),
     )
 
 
-def _reached(operator: Operator, key: jax.Array) -> jax.Array:
-    """Share of the parameters that the gradient or a product with a random vector reaches."""
-    product = operator.apply(trees.random_normal(key, operator.like))
-    return _share_of_nonzero(jax.tree.map(lambda g, h: jnp.abs(g) + jnp.abs(h), operator.gradient, product))
+def _direction(
+    operator: Operator,
+    value_fns: list[Callable[[Any], jax.Array]],
+    params: Any,
+    key: jax.Array,
+    max_products: jax.Array | int,
+    options: Options,
+) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    """A unit vector u, its residual, the products it took, and u.Hu on every batch."""
+    found, _ = lanczos(
+        operator.apply,
+        operator.like,
+        key,
+        _TOL,
+        k=1,
+        which="smallest",
+        basis_size=min(options.basis_size, operator.size + 1),
+        # One product is for the held-out batch, and one for a look at what derivatives reach.
+        max_products=max_products - len(value_fns),
+        negative_tol=_DIRECTION_TOL,
+    )
+    u = jax.tree.map(lambda leaf: leaf[0], found.vectors)
+    dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
+    others = (trees.dot(u, hvp(fn, params, u)).astype(dtype) for fn in value_fns[1:])
+    return u, found.residuals[0], found.products, jnp.stack([found.values[0].astype(dtype), *others])
 
 
-def _share_of_nonzero(tree: Any) -> jax.Array:
-    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(tree)]
-    return sum(counts, jnp.zeros([])) / trees.size(tree)
-
-
-class _Noise(NamedTuple):
-    sigma: jax.Array  # of the next trial
-    best: jax.Array
-    losses: jax.Array
-    trials: jax.Array
-    rises: jax.Array  # whether the last was too much
-
-
-def _noise(
-    losses_at: Callable[[Any], jax.Array], params: Any, before: jax.Array, key: jax.Array, wanted: jax.Array
-) -> tuple[Any, jax.Array, jax.Array]:
-    """The most Gaussian noise that raises no loss by more than 1 %; zeros where there is no such."""
-    direction = trees.random_normal(key, params)
-
-    def noise(sigma: jax.Array) -> Any:
-        return jax.tree.map(lambda z, p: (sigma * z).astype(jnp.result_type(p)), direction, params)
-
-    def grown(tried: _Noise) -> _Noise:
-        losses = losses_at(noise(tried.sigma))
-        rises = ~jnp.all(losses <= before + _RISE * jnp.abs(before))
-        best, losses = jnp.where(rises, tried.best, tried.sigma), jnp.where(rises, tried.losses, losses)
-        return _Noise(tried.sigma * _GROWTH, best, losses, tried.trials + 1, rises)
-
-    zero = jnp.zeros([], before.dtype)
-    start = _Noise(zero + _SMALLEST_NOISE, zero, before, jnp.int32(0), ~wanted)
-    end = jax.lax.while_loop(lambda tried: ~tried.rises & (tried.trials < _MOST_GROWTHS), grown, start)
-    # Where the loss never rises, nothing that moves it was found, and a larger step would be a leap in the dark.
-    sigma = jnp.where(end.rises, end.best, 0)
-    return noise(sigma), jnp.where(sigma > 0, end.losses, before), end.trials
+def _really_rounded(leaf: jax.Array) -> jax.Array:
+    kind = jnp.finfo(leaf.dtype)
+    return jax.lax.reduce_precision(leaf, kind.nexp, kind.nmant) if kind.bits < 32 else leaf

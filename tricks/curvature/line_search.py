@@ -49,7 +49,7 @@ def along(
         losses_at: signed distance -> (losses,), of one batch or more.
         before: (losses,) at distance 0, in float32 at least.
         curvatures: (losses,) second derivatives along the direction, at distance 0, negative.
-        longest: the largest length for the first trial.
+        longest: the largest length of the first trial, and of those that go on from it.
         min_decrease: share of each loss that a step must lower it by.
         precision: of the losses, where it is coarser than their type.
 
@@ -57,9 +57,9 @@ def along(
         `Found`.
 
     >>> double_well = lambda x: jnp.array([x**4 - x**2])
-    >>> at = along(double_well, jnp.zeros(1), jnp.array([-2.0]), longest=jnp.float32(0.1), min_decrease=0.01)
+    >>> at = along(double_well, jnp.zeros(1), jnp.array([-2.0]), longest=jnp.float32(9), min_decrease=0.01)
     >>> round(abs(float(at.distance)), 2), round(float(at.losses[0]), 3)
-    (0.8, -0.23)
+    (0.56, -0.216)
 
     Source: Alain et al., arXiv 1902.02366, who find that the best length does not follow from the curvature.
     """
@@ -86,7 +86,8 @@ def along(
         growing = search.growing | (~other_way & (best.distance != 0))
         # Back to the first way, shorter, is minus a quarter.
         following = jnp.where(other_way, -search.distance, jnp.where(growing, 2 * best.distance, -search.distance / 4))
-        done = (search.growing & ~better) | (best.trials >= MOST_TRIALS)
+        too_long = growing & (jnp.abs(following) > longest)
+        done = (search.growing & ~better) | too_long | (best.trials >= MOST_TRIALS)
         return _Search(following, best, jnp.maximum(gained, search.gain), growing, done)
 
     nothing = Found(jnp.zeros_like(first), before, jnp.int32(0))

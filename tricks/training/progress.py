@@ -32,7 +32,7 @@ class Progress:
         elif record.split == "validation":
             self._validation = record
         elif record.split == "escape":
-            self._say(f"step {record.step}: {escape_line(record)}")
+            self._say(escape_line(record))
             return
         else:
             return  # Tests come at the end, and are of an earlier step.
@@ -87,7 +87,7 @@ def say(text: str) -> None:
 
 
 def escape_line(record: Record) -> str:
-    """What a check of saddle escape came to, in a line.
+    """What a check of saddle escape came to, in a line, with the most negative curvature that it found.
 
     Args:
         record: of the split `escape`.
@@ -97,13 +97,11 @@ def escape_line(record: Record) -> str:
 
     >>> line = Record(9, 1, "escape", 1.5, 0.0, outcome="escaped", smallest_eigenvalue=-0.5, loss_after=1, products=9)
     >>> escape_line(line)
-    'escaped, curvature -0.5, loss 1.5 -> 1 (9 products)'
+    'step 9: escaped (-0.5, 9 products), loss 1.5 -> 1'
     """
-    moved = f" -> {record.loss_after:.4g}" if record.loss_after != record.loss else ""
-    return (
-        f"{record.outcome}, curvature {record.smallest_eigenvalue:.2g}, loss {record.loss:.4g}{moved} "
-        f"({record.products} products)"
-    )
+    moved = f" -> {record.loss_after:.3g}" if record.loss_after != record.loss else ""
+    found = f"({record.smallest_eigenvalue:.2g}, {record.products} products)"
+    return f"step {record.step}: {record.outcome} {found}, loss {record.loss:.3g}{moved}"
 
 
 def result_table(rows: list[Record]) -> str:

@@ -8,8 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from tricks import plateau
-from tricks.arguments import require, require_integer, require_not_negative, require_params, require_positive
+from tricks.arguments import (
+    require,
+    require_boolean,
+    require_integer,
+    require_not_negative,
+    require_params,
+    require_positive,
+)
+from tricks.masks import Mask, marked, require_mask
 from tricks.transforms.learning_rate import LearningRateState
+from tricks.transforms.leaves import map_updates
 
 # Where curvature is needed it is imported in functions: it takes longer than all of this package, and few need it.
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ _PRODUCT, _EVALUATION = 1.2, 1 / 3  # What they cost, in gradients of the same b
 _SCHEDULES = (LearningRateState, optax.ScaleByScheduleState)
 _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 _FEWEST_PRODUCTS = 10  # A check of fewer finds little.
-_LATEST = 2**30  # Steps; cooldowns grow no further.
+_LATEST = 2**30  # Steps; windows and cooldowns are no longer.
 
 
 class EscapeState(NamedTuple):
@@ -98,6 +107,7 @@ def escape_saddle(
     basis_size: int = 40,
     min_decrease: float = 0.01,
     noise: bool = False,
+    mask: Mask = None,
     reset: bool = True,
     seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
@@ -115,6 +125,10 @@ def escape_saddle(
     without h, f is taken as exact. Nothing of them is computed in a step without a check. With `check=False` nothing
     of them is compiled either: the update only watches, and leaves a check `due` in its state for a later one.
 
+    Wrap it around all else that sees the whole parameters, as `optax.chain` and `multi_transform`, and call it inside
+    `jit`. Under `vmap` every step computes a check; with `pmap`, which knows the loss of one device alone, it does not
+    go.
+
     Args:
         inner: any optax transformation.
         window: steps whose losses are averaged.
@@ -126,7 +140,10 @@ def escape_saddle(
         max_products: Hessian-vector products of a check, at most.
         basis_size: vectors of the size of the parameters that a check keeps in memory, at most.
         min_decrease: share of each loss by which an escape must lower it.
-        noise: where curvature has no answer, add as much Gaussian noise as raises the losses by 1 % at most.
+        noise: where derivatives vanish, add as much Gaussian noise as raises the losses by 1 % at most.
+        mask: the part of the parameters that an escape may move: a pytree of booleans (or a prefix of one), a function
+            from the parameters to one, or None for all. What `inner` keeps frozen must be named here, or have None for
+            a gradient.
         reset: whether the state of `inner` starts anew after an escape. Its averages belong to the place it has left.
         seed: of the random starts.
 
@@ -158,7 +175,9 @@ def escape_saddle(
     _require_trigger(window, min_improvement, cooldown)
     require("share", share, "0 <= share <= 1", lambda x: 0 <= x <= 1)
     require_positive("cost", cost)
-    require_options(min_decrease, max_products, basis_size)
+    require_options(min_decrease, max_products, basis_size, noise)
+    require_mask(mask)
+    require_boolean("reset", reset)
     first_cooldown = window if cooldown is None else cooldown
     options = Options(min_decrease, basis_size, noise)
 
@@ -195,10 +214,14 @@ def escape_saddle(
     ) -> tuple[optax.Updates, EscapeState]:
         require_params(params, updates)
         _require_value(value, value_fn if check else "not needed")
-        trees.require_floating("params", params)
-        require_memory("basis_size", min(basis_size, trees.size(params)), params)
-        if value_fn is not None:
-            extra_args["value_fn"] = value_fn
+        movable = _movable(mask, params, updates)
+        chosen, _ = trees.split(params, movable)
+        trees.require_floating("params", chosen)
+        require_memory("basis_size", min(basis_size, trees.size(chosen)), chosen)
+        # For wrappers of this kind inside.
+        extra_args |= {"value_fn": value_fn} if value_fn is not None else {}
+        extra_args |= {"held_out_value_fn": held_out_value_fn} if held_out_value_fn is not None else {}
+        extra_args |= {} if check else {"check": False}
         updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
         watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
         steps = optax.safe_increment(state.steps)
@@ -216,17 +239,19 @@ def escape_saddle(
 
         def checked(updates: Any, state: EscapeState) -> tuple[Any, EscapeState]:
             key = jax.random.fold_in(jax.random.key(seed), state.checks)
-            step, found = attempt(value_fn, held_out_value_fn, params, key, products, options)
+            # The step is measured in the type in which it is handed on.
+            step, found = attempt(
+                value_fn, held_out_value_fn, params, key, products, options, movable, _filled(updates, params)
+            )
             found = jax.tree.map(lambda new, old: new.astype(old.dtype), found, state.last)
             moved = (found.outcome == ESCAPED) | (found.outcome == PERTURBED)
-            step = jax.tree.map(lambda s, u: jnp.where(moved, s.astype(u.dtype), u), step, updates)
             state = _after_check(state, found, moved, first_cooldown, cost)
             if reset:
                 moved_params = optax.apply_updates(params, step)
                 fresh = restarted(inner.init(moved_params), state.inner_state)
                 kept = jax.tree.map(lambda new, old: jnp.where(moved, new, old), fresh, state.inner_state)
                 state = state._replace(inner_state=kept)
-            return step, state
+            return map_updates(lambda u, s: jnp.where(moved, s, u), updates, step), state
 
         if not isinstance(is_due, jax.core.Tracer):
             # Outside jit a conditional would be compiled anew in every step.
@@ -236,19 +261,28 @@ def escape_saddle(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def _movable(mask: Mask, params: Any, updates: Any) -> Any:
+    marks = marked(mask, params)
+    return jax.tree.map(lambda u, mark: mark and u is not None, updates, marks, is_leaf=lambda u: u is None)
+
+
+def _filled(updates: Any, params: Any) -> Any:
+    return jax.tree.map(lambda u, p: p if u is None else u, updates, params, is_leaf=lambda u: u is None)
+
+
 def _affordable(state: EscapeState, share: float, cost: float, max_products: int, options: "Options") -> jax.Array:
     """Products of which a check that starts now stays within its share, whatever it comes to."""
     from tricks.curvature.escape import most_evaluations
 
     gradients = (share * state.steps.astype(jnp.float32) - state.work) / cost
-    affordable = jnp.floor((gradients - _work(2, most_evaluations(options))) / _PRODUCT)
+    affordable = jnp.floor((gradients - _work(0, most_evaluations(options))) / _PRODUCT)
     allowed = jnp.clip(affordable, 0, max_products).astype(jnp.int32)
     return jnp.where(state.checks == 0, max_products, allowed)
 
 
 def _work(products: Any, evaluations: Any) -> Any:
-    """In gradients of the same batch, two for the linearization and the held-out gradient."""
-    return 2 + _PRODUCT * products + _EVALUATION * evaluations
+    """In gradients of the same batch, three for the linearization, the held-out gradient and one beside the point."""
+    return 3 + _PRODUCT * products + _EVALUATION * evaluations
 
 
 def _after_check(
@@ -256,14 +290,16 @@ def _after_check(
 ) -> EscapeState:
     from tricks.curvature.escape import ESCAPED, PERTURBED
 
-    doubled = jnp.minimum(2 * state.cooldown, _LATEST)
-    cooldown = jnp.where(moved, first_cooldown, doubled)
+    doubled = jnp.where(state.cooldown > _LATEST // 2, _LATEST, 2 * state.cooldown)
+    # Noise may be of no use as a check may be.
+    escaped = found.outcome == ESCAPED
+    pause, cooldown = (jnp.where(escaped, first_cooldown, later) for later in (state.cooldown, doubled))
     # Of a plateau that was left nothing is known of the next.
     watched = jax.tree.map(lambda new, old: jnp.where(moved, new, old), plateau.init(), state.plateau)
     work = jnp.where(state.checks > 0, cost * _work(found.products, found.evaluations), 0)
     return state._replace(
         plateau=watched,
-        next_check=state.steps + jnp.where(moved, first_cooldown, state.cooldown),
+        next_check=_later(state.steps, pause),
         cooldown=cooldown,
         work=state.work + work,
         due=jnp.bool_(False),
@@ -275,6 +311,10 @@ def _after_check(
         last=found,
         last_step=state.steps - 1,
     )
+
+
+def _later(steps: jax.Array, pause: Any) -> jax.Array:
+    return steps + jnp.minimum(pause, jnp.iinfo(steps.dtype).max - steps)
 
 
 def restarted(fresh: Any, old: Any) -> Any:
@@ -380,7 +420,7 @@ def perturb_on_plateau(
             inner_state,
             watched,
             steps,
-            jnp.where(perturbs, steps + pause, state.next_check),
+            jnp.where(perturbs, _later(steps, pause), state.next_check),
             state.triggers + on_plateau,
             state.perturbations + perturbs,
         )
@@ -398,10 +438,10 @@ def _in_ball(key: jax.Array, like: Any, radius: float) -> Any:
 
 
 def _require_trigger(window: Any, min_improvement: Any, cooldown: Any) -> None:
-    require_integer("window", window, least=1)
+    require_integer("window", window, least=1, most=_LATEST)
     require_not_negative("min_improvement", min_improvement)
     if cooldown is not None:
-        require_integer("cooldown", cooldown, least=0)
+        require_integer("cooldown", cooldown, least=0, most=_LATEST)
 
 
 def _require_value(value: Any, value_fn: Any) -> None:
