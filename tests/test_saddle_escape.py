@@ -8,7 +8,7 @@ import pytest
 
 from tricks import transforms
 from tricks.curvature import line_search
-from tricks.curvature.escape import OUTCOMES
+from tricks.curvature.attempt import OUTCOMES
 from tricks.transforms.saddle_escape import event
 
 

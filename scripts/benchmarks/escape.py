@@ -15,7 +15,7 @@ from tabulate import tabulate
 from benchmarks.harness import Comparison
 from benchmarks.traps import Trap, all_traps, degenerate_traps
 from tricks import transforms
-from tricks.curvature.escape import OUTCOMES
+from tricks.curvature.attempt import OUTCOMES
 
 _EVERY, _SEEDS = 20, 5
 _PRODUCT = 1.2  # Gradients.

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tricks import early_stopping
-from tricks.curvature.escape import NO_CHECK, Escape
+from tricks.curvature.attempt import NO_CHECK, Escape
 from tricks.data import Split
 from tricks.errors import DivergedError
 from tricks.losses import Batch

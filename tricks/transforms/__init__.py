@@ -6,8 +6,9 @@ from tricks.transforms.adaptive import rmsprop, root_mean_square, scale_by_rmspr
 from tricks.transforms.decay import add_decoupled_decay, add_l1_decay, add_l2_decay, soft_threshold
 from tricks.transforms.learning_rate import current_learning_rate, scale_by_learning_rate
 from tricks.transforms.momentum import momentum, scale_by_momentum
+from tricks.transforms.perturbation import PerturbationState, perturb_on_plateau
 from tricks.transforms.precision import in_dtype
-from tricks.transforms.saddle_escape import EscapeState, PerturbationState, escape_saddle, event, perturb_on_plateau
+from tricks.transforms.saddle_escape import EscapeState, escape_saddle, event
 from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Wrappers that leave a plateau: along negative curvature, or by noise."""
+"""A wrapper of any optimizer that leaves saddles along negative curvature."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,19 +11,18 @@ from tricks import plateau
 from tricks.arguments import (
     require,
     require_boolean,
-    require_integer,
-    require_not_negative,
     require_params,
     require_positive,
 )
 from tricks.masks import Mask, marked, require_mask
 from tricks.transforms.learning_rate import LearningRateState
 from tricks.transforms.leaves import map_updates
+from tricks.transforms.plateau_trigger import LATEST, later, require_trigger, require_value
 
 # Where curvature is needed it is imported in functions: it takes longer than all of this package, and few need it.
 if TYPE_CHECKING:
     from tricks.curvature import Escape
-    from tricks.curvature.escape import Options
+    from tricks.curvature.attempt import Options
 
 ValueFn = Callable[[Any], jax.Array]
 
@@ -31,7 +30,6 @@ _PRODUCT, _EVALUATION = 1.2, 1 / 3  # What they cost, in gradients of the same b
 _SCHEDULES = (LearningRateState, optax.ScaleByScheduleState)
 _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 _FEWEST_PRODUCTS = 10  # A check of fewer finds little.
-_LATEST = 2**30  # Steps; windows and cooldowns are no longer.
 
 
 class EscapeState(NamedTuple):
@@ -76,23 +74,12 @@ def event(opt_state: Any) -> "Escape | None":
     >>> event(tx.init(jnp.zeros(1))).reason
     'no check'
     """
-    from tricks.curvature.escape import NO_CHECK
+    from tricks.curvature.attempt import NO_CHECK
 
     if not isinstance(opt_state, EscapeState):
         return None
     is_new = (opt_state.last_step >= 0) & (opt_state.last_step == opt_state.steps - 1)
     return opt_state.last._replace(outcome=jnp.where(is_new, opt_state.last.outcome, NO_CHECK))
-
-
-class PerturbationState(NamedTuple):
-    """Of `perturb_on_plateau`. Counts are int32."""
-
-    inner_state: Any
-    plateau: plateau.PlateauState
-    steps: jax.Array
-    next_check: jax.Array
-    triggers: jax.Array
-    perturbations: jax.Array
 
 
 def escape_saddle(
@@ -168,11 +155,12 @@ def escape_saddle(
     Source: the lectures on critical points; the docs page on saddle escape says what it can and cannot do.
     """
     from tricks.curvature import trees
-    from tricks.curvature.escape import ESCAPED, PERTURBED, Options, attempt, nothing, require_options
+    from tricks.curvature.attempt import ESCAPED, PERTURBED, Options, attempt, nothing
+    from tricks.curvature.escape import require_options
     from tricks.curvature.memory import require_memory
 
     inner = optax.with_extra_args_support(inner)
-    _require_trigger(window, min_improvement, cooldown)
+    require_trigger(window, min_improvement, cooldown)
     require("share", share, "0 <= share <= 1", lambda x: 0 <= x <= 1)
     require_positive("cost", cost)
     require_options(min_decrease, max_products, basis_size, noise)
@@ -213,7 +201,7 @@ def escape_saddle(
         **extra_args: Any,
     ) -> tuple[optax.Updates, EscapeState]:
         require_params(params, updates)
-        _require_value(value, value_fn if check else "not needed")
+        require_value(value, value_fn if check else "not needed")
         movable = _movable(mask, params, updates)
         chosen, _ = trees.split(params, movable)
         trees.require_floating("params", chosen)
@@ -272,7 +260,7 @@ def _filled(updates: Any, params: Any) -> Any:
 
 def _affordable(state: EscapeState, share: float, cost: float, max_products: int, options: "Options") -> jax.Array:
     """Products of which a check that starts now stays within its share, whatever it comes to."""
-    from tricks.curvature.escape import most_evaluations
+    from tricks.curvature.attempt import most_evaluations
 
     gradients = (share * state.steps.astype(jnp.float32) - state.work) / cost
     affordable = jnp.floor((gradients - _work(0, most_evaluations(options))) / _PRODUCT)
@@ -288,9 +276,9 @@ def _work(products: Any, evaluations: Any) -> Any:
 def _after_check(
     state: EscapeState, found: "Escape", moved: jax.Array, first_cooldown: int, cost: float
 ) -> EscapeState:
-    from tricks.curvature.escape import ESCAPED, PERTURBED
+    from tricks.curvature.attempt import ESCAPED, PERTURBED
 
-    doubled = jnp.where(state.cooldown > _LATEST // 2, _LATEST, 2 * state.cooldown)
+    doubled = jnp.where(state.cooldown > LATEST // 2, LATEST, 2 * state.cooldown)
     # Noise may be of no use as a check may be.
     escaped = found.outcome == ESCAPED
     pause, cooldown = (jnp.where(escaped, first_cooldown, later) for later in (state.cooldown, doubled))
@@ -299,7 +287,7 @@ def _after_check(
     work = jnp.where(state.checks > 0, cost * _work(found.products, found.evaluations), 0)
     return state._replace(
         plateau=watched,
-        next_check=_later(state.steps, pause),
+        next_check=later(state.steps, pause),
         cooldown=cooldown,
         work=state.work + work,
         due=jnp.bool_(False),
@@ -311,10 +299,6 @@ def _after_check(
         last=found,
         last_step=state.steps - 1,
     )
-
-
-def _later(steps: jax.Array, pause: Any) -> jax.Array:
-    return steps + jnp.minimum(pause, jnp.iinfo(steps.dtype).max - steps)
 
 
 def restarted(fresh: Any, old: Any) -> Any:
@@ -343,116 +327,3 @@ def restarted(fresh: Any, old: Any) -> Any:
         return jnp.asarray(new, jnp.result_type(old))
 
     return jax.tree.map(one, fresh, old, is_leaf=lambda x: isinstance(x, (*_SCHEDULES, *_INJECTED)))
-
-
-def perturb_on_plateau(
-    inner: optax.GradientTransformation,
-    radius: float,
-    *,
-    window: int = 100,
-    min_improvement: float = 0.01,
-    cooldown: int | None = None,
-    seed: int | jax.Array = 0,
-) -> optax.GradientTransformationExtraArgs:
-    """Perturbed gradient descent: where the loss stands still, a random step on top of the one of `inner`.
-
-    The simplest way off a saddle, to compare `escape_saddle` with: it needs no second derivatives and the right radius.
-
-        tx.update(gradient, state, params, value=loss)
-
-    Args:
-        inner: any optax transformation.
-        radius: the step is drawn evenly from the ball of this radius, in units of the parameters.
-        window: as for `escape_saddle`, and so the others.
-        min_improvement: likewise.
-        cooldown: steps after a perturbation before the next; None is `window`.
-        seed: of the random steps.
-
-    Returns:
-        A transformation whose state is a `PerturbationState`. `update` needs `params` and `value`.
-
-    Raises:
-        ValueError: for arguments out of range; on `update`, when `params` or `value` are missing, or parameters are not
-            floating-point.
-
-    >>> tx = perturb_on_plateau(optax.sgd(0.1), radius=0.1, window=1)
-    >>> state = tx.init(jnp.zeros(2))
-    >>> for _ in range(2):
-    ...     updates, state = tx.update(jnp.zeros(2), state, jnp.zeros(2), value=1.0)
-    >>> int(state.perturbations), bool(0 < jnp.linalg.norm(updates) < 0.1)
-    (1, True)
-
-    Source: Jin et al., arXiv 1703.00887.
-    """
-    from tricks.curvature import trees
-
-    inner = optax.with_extra_args_support(inner)
-    _require_trigger(window, min_improvement, cooldown)
-    require_positive("radius", radius)
-    pause = window if cooldown is None else cooldown
-
-    def init_fn(params: optax.Params) -> PerturbationState:
-        return PerturbationState(inner.init(params), plateau.init(), *(jnp.int32(0) for _ in range(4)))
-
-    def update_fn(
-        updates: optax.Updates,
-        state: PerturbationState,
-        params: optax.Params | None = None,
-        *,
-        value: Any = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, PerturbationState]:
-        require_params(params, updates)
-        _require_value(value, "needed by escape_saddle alone")
-        trees.require_floating("params", params)
-        updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
-        watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
-        steps = optax.safe_increment(state.steps)
-        perturbs = on_plateau & (steps >= state.next_check)
-
-        def perturbed(updates: Any) -> Any:
-            key = jax.random.fold_in(jax.random.key(seed), state.perturbations)
-            step = _in_ball(key, params, radius)
-            return jax.tree.map(lambda u, s: u + s.astype(u.dtype), updates, step)
-
-        updates = jax.lax.cond(perturbs, perturbed, lambda updates: updates, updates)
-        return updates, PerturbationState(
-            inner_state,
-            watched,
-            steps,
-            jnp.where(perturbs, _later(steps, pause), state.next_check),
-            state.triggers + on_plateau,
-            state.perturbations + perturbs,
-        )
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _in_ball(key: jax.Array, like: Any, radius: float) -> Any:
-    from tricks.curvature import trees
-
-    direction_key, length_key = jax.random.split(key)
-    direction = trees.random_normal(direction_key, like)
-    length = radius * jax.random.uniform(length_key) ** (1 / trees.size(like))
-    return trees.scale(length / trees.norm(direction), direction)
-
-
-def _require_trigger(window: Any, min_improvement: Any, cooldown: Any) -> None:
-    require_integer("window", window, least=1, most=_LATEST)
-    require_not_negative("min_improvement", min_improvement)
-    if cooldown is not None:
-        require_integer("cooldown", cooldown, least=0, most=_LATEST)
-
-
-def _require_value(value: Any, value_fn: Any) -> None:
-    for name, given, what in (
-        ("value", value, "the training loss of this step"),
-        ("value_fn", value_fn, "a function of the parameters, the loss on a batch of its own"),
-    ):
-        if given is None:
-            raise ValueError(
-                f"{name} is missing: call update(gradient, state, params, value=loss, value_fn=loss_of_params); {name} "
-                f"is {what}"
-            )
-    if jnp.shape(value) != ():
-        raise ValueError(f"value has the shape {jnp.shape(value)}; allowed: a scalar, the training loss of this step")
