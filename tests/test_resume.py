@@ -14,8 +14,7 @@ from conftest import interrupt, read_metrics, start, train
 from tricks.training import run_directory
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
-# and a schedule, so that every kind of state matters; a checkpoint every third epoch; checks of saddle escape, with
-# interruptions in the middle of their cooldown.
+# and a schedule, so that every kind of state matters; a checkpoint every third epoch.
 FLAGS = (
     "--config.train.epochs=150",
     "--config.train.chunk_steps=5",
@@ -24,11 +23,6 @@ FLAGS = (
     "--config.schedule.warmup_steps=50",
     "--config.checkpoint.every_epochs=3",
     "--config.early_stopping.min_delta=0.001",
-    "--config.escape.enabled=true",
-    "--config.escape.window=20",
-    "--config.escape.min_improvement=0.1",
-    "--config.escape.cooldown=250",
-    "--config.escape.share=1.0",
 )
 
 
@@ -67,8 +61,6 @@ def uninterrupted(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     done = train(workdir, *FLAGS)
     assert done.status == 0, done
-    checked = [line["step"] for line in read_metrics(workdir) if line["split"] == "escape"]
-    assert len(checked) >= 3, checked
     return workdir
 
 
@@ -101,6 +93,27 @@ def test_killed_run_goes_on_from_its_last_checkpoint(uninterrupted, tmp_path):
     done = train(workdir, *FLAGS)
     assert done.status == 0, done
     _same_runs(uninterrupted, workdir)
+
+
+def test_a_run_that_is_interrupted_in_a_cooldown_of_saddle_escape_goes_on_alike(tmp_path):
+    flags = (
+        "--config.train.epochs=40",
+        "--config.train.chunk_steps=5",
+        "--config.escape.enabled=true",
+        "--config.escape.window=20",
+        "--config.escape.min_improvement=0.5",
+        "--config.escape.cooldown=200",
+        "--config.escape.share=1.0",
+    )
+    assert train(tmp_path / "whole", *flags).status == 0
+    checked = [line["step"] for line in read_metrics(tmp_path / "whole") if line["split"] == "escape"]
+    assert len(checked) >= 3, checked
+    # After the first check, before the second.
+    status, output = interrupt(tmp_path / "cut", signal.SIGTERM, checked[0] + 40, flags)
+    assert status == 130, output
+    assert max(line["step"] for line in read_metrics(tmp_path / "cut")) < checked[1]
+    assert train(tmp_path / "cut", *flags).status == 0
+    _same_runs(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_finished_run_is_shown_again_and_not_changed(uninterrupted):
