@@ -6,7 +6,7 @@ python train.py --config=configs/trap_identical_units.py --config.escape.enabled
 The first shows the plateau, the escape and the descent in its curves.png; the second stays on the plateau. For MNIST
 add --config.data.name=mnist --config.model.hidden_sizes=64 --config.train.epochs=10.
 
-On 2 CPU cores: 14 s. Test accuracy about 96 %; without escape about 40 %.
+On 2 CPU cores: 12 s. Test accuracy 97 % with seed 0; without escape 43 %.
 """
 
 from tricks.config import Config

@@ -5,7 +5,7 @@ python train.py --config=configs/trap_zero_init.py --config.escape.enabled=false
 
 For MNIST add --config.data.name=mnist --config.model.hidden_sizes=64 --config.train.epochs=10.
 
-On 2 CPU cores: 14 s. Test accuracy about 96 %; without escape about 10 %, as by guessing.
+On 2 CPU cores: 11 s. Test accuracy 97 % with seed 0; without escape 8 %, as by guessing.
 """
 
 from tricks.config import Config
