@@ -1,11 +1,12 @@
 """Whether a loss has stopped falling, as pure functions on a small state; usable inside `jit`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_not_negative
+from tricks.branches import when
 
 
 class PlateauState(NamedTuple):
@@ -63,16 +64,46 @@ def update(
     """
     require_integer("window", window, least=1)
     require_not_negative("min_improvement", min_improvement)
-    total = state.total + jnp.asarray(value, jnp.float32)
-    values = state.values + 1
-    ends = values >= window
-    mean = total / values
+    counted = count(state, value)
+    return when(
+        counted.values >= window,
+        lambda: close_window(counted, min_improvement),
+        lambda: (counted, jnp.bool_(False)),
+    )
+
+
+def count(state: PlateauState, value: Any) -> PlateauState:
+    """Adds a value to the window, the part of `update` that every value needs.
+
+    Args:
+        state: the state so far.
+        value: a scalar.
+
+    Returns:
+        The new state; its window ends when it has enough `values`.
+
+    >>> int(count(init(), 2.5).values)
+    1
+    """
+    return state._replace(total=state.total + jnp.asarray(value, jnp.float32), values=state.values + 1)
+
+
+def close_window(state: PlateauState, min_improvement: float) -> tuple[PlateauState, jax.Array]:
+    """Compares the window with the one before and begins the next, the other part of `update`.
+
+    Args:
+        state: at the end of a window.
+        min_improvement: as for `update`.
+
+    Returns:
+        The new state, and whether the window was on a plateau.
+
+    >>> state, on_plateau = close_window(count(init(), 2.5), 0.01)
+    >>> float(state.previous_mean), bool(on_plateau)
+    (2.5, False)
+    """
+    mean = state.total / state.values
     required = state.previous_mean - min_improvement * jnp.abs(state.previous_mean)
     stuck = jnp.isfinite(mean) & jnp.isfinite(state.previous_mean) & (mean >= required)
     windows = jnp.where(stuck, state.windows + 1, 0)
-    return PlateauState(
-        jnp.where(ends, 0, total),
-        jnp.where(ends, 0, values),
-        jnp.where(ends, mean, state.previous_mean),
-        jnp.where(ends, windows, state.windows),
-    ), ends & stuck
+    return PlateauState(jnp.float32(0), jnp.int32(0), mean, windows), stuck

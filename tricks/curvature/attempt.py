@@ -188,13 +188,11 @@ def _attempt(
         ESCAPED,
     )
     unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE)
-    here, beside = jax.lax.cond(
+    outcome = jax.lax.cond(
         unresolved,
-        lambda: shares_reached(value_fns[0], operator, params, reach_key),
-        lambda: (jnp.ones([]), jnp.ones([])),
+        lambda: _explained(outcome, *shares_reached(value_fns[0], operator, params, reach_key)),
+        lambda: outcome,
     )
-    outcome = jnp.where(unresolved & (here < _MOST_OF) & (beside > 2 * here), VANISHES, outcome)
-    outcome = jnp.where(unresolved & (outcome != VANISHES) & (beside < _DEAD), NOTHING_MOVES, outcome)
     after, distance = jnp.where(escaped, way.losses, before), way.distance
     step, evaluations = step_of(distance, u), len(value_fns) * (way.trials + 1)
     if options.noise:
@@ -219,6 +217,12 @@ def _attempt(
         products + len(value_fns) - 1 + unresolved,
         evaluations.astype(jnp.int32),
     )
+
+
+def _explained(outcome: jax.Array, here: jax.Array, beside: jax.Array) -> jax.Array:
+    """An outcome without a way out, or why there is none: by what derivatives reach at the point and beside it."""
+    explained = jnp.where(beside < _DEAD, NOTHING_MOVES, outcome)
+    return jnp.where((here < _MOST_OF) & (beside > 2 * here), VANISHES, explained)
 
 
 def _direction(

@@ -61,9 +61,10 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
     """
     step = int(loop.train.step)
     latest = {"train": loop.train, "stopping": loop.stopping}
-    progress = {"spent": dict(spent), "checksum": _checksum((latest, loop.best))}
+    arrays, scalars = _split(latest)
+    progress = {"spent": dict(spent), "scalars": scalars, "checksum": _checksum((latest, loop.best))}
     arguments = ocp.args.Composite(
-        latest=ocp.args.StandardSave(latest),
+        latest=ocp.args.StandardSave(arrays),
         best=ocp.args.StandardSave(loop.best),
         progress=ocp.args.JsonSave(progress),
     )
@@ -119,18 +120,38 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
 
 
 def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
-    wanted = jax.tree.map(
-        ocp.utils.to_shape_dtype_struct, ({"train": like.train, "stopping": like.stopping}, like.best)
-    )
+    like_latest = {"train": like.train, "stopping": like.stopping}
+    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (_split(like_latest)[0], like.best))
     arguments = ocp.args.Composite(
         latest=ocp.args.StandardRestore(wanted[0]),
         best=ocp.args.StandardRestore(wanted[1]),
         progress=ocp.args.JsonRestore(),
     )
     stored = checkpoints.manager.restore(step, args=arguments)
-    if _checksum((stored.latest, stored.best)) != stored.progress["checksum"]:
+    latest = _join(stored.latest, stored.progress["scalars"], like_latest)
+    if _checksum((latest, stored.best)) != stored.progress["checksum"]:
         raise ValueError("its checksum is wrong")
-    return LoopState(stored.latest["train"], stored.best, stored.latest["stopping"]), stored.progress["spent"]
+    return LoopState(latest["train"], stored.best, latest["stopping"]), stored.progress["spent"]
+
+
+def _split(tree: Any) -> tuple[Any, dict[str, Any]]:
+    """The arrays, with None for the scalars, and those by name: a file for each would take longer than the weights."""
+    paths, _ = jax.tree.flatten_with_path(tree)
+    scalars = {jax.tree_util.keystr(path): leaf.item() for path, leaf in paths if _is_scalar(leaf)}
+    return jax.tree.map(lambda leaf: None if _is_scalar(leaf) else leaf, tree), scalars
+
+
+def _join(arrays: Any, scalars: Mapping[str, Any], like: Any) -> Any:
+    def one(path: Any, like: jax.Array, stored: Any) -> Any:
+        if not _is_scalar(like):
+            return stored
+        return jax.device_put(np.asarray(scalars[jax.tree_util.keystr(path)], like.dtype), like.sharding)
+
+    return jax.tree.map_with_path(one, like, arrays)
+
+
+def _is_scalar(leaf: jax.Array) -> bool:
+    return leaf.ndim == 0 and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _check_room(directory: Path, tree: Any) -> None:

@@ -8,6 +8,7 @@ import optax
 
 from tricks import plateau
 from tricks.arguments import require_params, require_positive
+from tricks.branches import when
 from tricks.transforms.plateau_trigger import later, require_trigger, require_value
 
 
@@ -92,7 +93,7 @@ def perturb_on_plateau(
             step = _in_ball(key, params, radius)
             return jax.tree.map(lambda u, s: u + s.astype(u.dtype), updates, step)
 
-        updates = jax.lax.cond(perturbs, perturbed, lambda updates: updates, updates)
+        updates = when(perturbs, perturbed, lambda updates: updates, updates)
         return updates, PerturbationState(
             inner_state,
             watched,

@@ -14,6 +14,7 @@ from tricks.arguments import (
     require_params,
     require_positive,
 )
+from tricks.branches import when
 from tricks.masks import Mask, marked, require_mask
 from tricks.transforms.learning_rate import LearningRateState
 from tricks.transforms.leaves import map_updates
@@ -189,6 +190,22 @@ def escape_saddle(
             last_step=jnp.int32(-1),
         )
 
+    def affordable(state: EscapeState) -> jax.Array:
+        return _affordable(state, share, cost, max_products, options)
+
+    def watched(state: EscapeState, value: Any) -> EscapeState:
+        counted = plateau.count(state.plateau, jax.lax.stop_gradient(value))
+        state = state._replace(steps=optax.safe_increment(state.steps))
+
+        def after_window() -> tuple[Any, jax.Array, jax.Array]:
+            new, on_plateau = plateau.close_window(counted, min_improvement)
+            wanted = on_plateau & (state.steps >= state.next_check) & (affordable(state) >= _FEWEST_PRODUCTS)
+            return new, state.due | wanted, state.triggers + on_plateau
+
+        # Between the ends of windows this is three numbers: each is a kernel of its own, to compile and to start.
+        new, due, triggers = when(counted.values >= window, after_window, lambda: (counted, state.due, state.triggers))
+        return state._replace(plateau=new, due=due, triggers=triggers)
+
     def update_fn(
         updates: optax.Updates,
         state: EscapeState,
@@ -211,22 +228,13 @@ def escape_saddle(
         extra_args |= {"held_out_value_fn": held_out_value_fn} if held_out_value_fn is not None else {}
         extra_args |= {} if check else {"check": False}
         updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
-        watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
-        steps = optax.safe_increment(state.steps)
-        products = _affordable(state, share, cost, max_products, options)
-        is_due = state.due | (on_plateau & (steps >= state.next_check) & (products >= _FEWEST_PRODUCTS))
-        state = state._replace(
-            inner_state=inner_state,
-            plateau=watched,
-            steps=steps,
-            due=is_due,
-            triggers=state.triggers + on_plateau,
-        )
+        state = watched(state._replace(inner_state=inner_state), value)
         if not check or value_fn is None:
             return updates, state
 
         def checked(updates: Any, state: EscapeState) -> tuple[Any, EscapeState]:
             key = jax.random.fold_in(jax.random.key(seed), state.checks)
+            products = affordable(state)
             # The step is measured in the type in which it is handed on.
             step, found = attempt(
                 value_fn, held_out_value_fn, params, key, products, options, movable, _filled(updates, params)
@@ -241,10 +249,7 @@ def escape_saddle(
                 state = state._replace(inner_state=kept)
             return map_updates(lambda u, s: jnp.where(moved, s, u), updates, step), state
 
-        if not isinstance(is_due, jax.core.Tracer):
-            # Outside jit a conditional would be compiled anew in every step.
-            return checked(updates, state) if is_due else (updates, state)
-        return jax.lax.cond(is_due, checked, lambda updates, state: (updates, state), updates, state)
+        return when(state.due, checked, lambda updates, state: (updates, state), updates, state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -281,7 +286,7 @@ def _after_check(
     doubled = jnp.where(state.cooldown > LATEST // 2, LATEST, 2 * state.cooldown)
     # Noise may be of no use as a check may be.
     escaped = found.outcome == ESCAPED
-    pause, cooldown = (jnp.where(escaped, first_cooldown, later) for later in (state.cooldown, doubled))
+    pause, cooldown = (jnp.where(escaped, first_cooldown, steps) for steps in (state.cooldown, doubled))
     # Of a plateau that was left nothing is known of the next.
     watched = jax.tree.map(lambda new, old: jnp.where(moved, new, old), plateau.init(), state.plateau)
     work = jnp.where(state.checks > 0, cost * _work(found.products, found.evaluations), 0)
@@ -292,7 +297,7 @@ def _after_check(
         work=state.work + work,
         due=jnp.bool_(False),
         checks=state.checks + 1,
-        escapes=state.escapes + (found.outcome == ESCAPED),
+        escapes=state.escapes + escaped,
         perturbations=state.perturbations + (found.outcome == PERTURBED),
         rejections=state.rejections + ~moved,
         products=state.products + found.products,
