@@ -1,5 +1,6 @@
 """Settings of all tests: rank promotion raises, runs happen in a folder of their own, MNIST is prepared once."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -11,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import forks
 import jax
 import pytest
 
+from tricks.data import prepared
+
 ROOT = Path(__file__).parents[1]
-# ml_collections loads config files in a way that Python deprecates.
-_LOADER_WARNING = "ignore:the load_module() method is deprecated:DeprecationWarning"
 PLAIN = ROOT / "tests" / "plain_config.py"
 MNIST_FILES = ROOT.parent / "shared" / "data" / "mnist"
 
@@ -52,14 +54,14 @@ ENVIRONMENT = {
 
 def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> Result:
     """Runs Python in the repository with its warnings as errors, on so many CPU devices."""
+    arguments = tuple(map(str, arguments))
+    own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment}
+    if arguments[0].endswith(".py") and not any(name.startswith("JAX_") for name in environment):
+        return Result(*forks.run_script(arguments, ROOT, own, ENVIRONMENT))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", _LOADER_WARNING, *map(str, arguments)],
+        [sys.executable, "-W", "error", "-W", f"ignore:{forks.LOADER_WARNING}:DeprecationWarning", *arguments],
         cwd=ROOT,
-        env={
-            **ENVIRONMENT,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            **environment,
-        },
+        env={**ENVIRONMENT, **own},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -116,7 +118,16 @@ def mnist_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"the original MNIST files are not in {MNIST_FILES}")
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("TensorFlow, which prepares MNIST, is not installed: requirements-tfds.txt")
-    directory = tmp_path_factory.mktemp("tensorflow_datasets")
-    done = run_python("scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}")
-    assert done.status == 0, done
+    # Workers share it.
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tensorflow_datasets"
+    directory.mkdir(exist_ok=True)
+    with open(directory / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "mnist").is_dir():
+            done = run_python(
+                "scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}"
+            )
+            assert done.status == 0, done
+            prepared.read("mnist", str(directory))  # Whose cache nobody writes while others copy the folder.
     return directory

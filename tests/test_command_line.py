@@ -46,7 +46,7 @@ from conftest import ENVIRONMENT, PLAIN, ROOT, read_metrics, run_python, train
         (["stray"], "unexpected argument 'stray'"),
         (["--config", "configs/nowhere.py"], "configs/nowhere.py"),
         (["--config.train.epochs=99999999999"], "train.epochs is 99999999999"),
-        (["--config.model.hidden_sizes=10000000,10000000"], "out of memory; choose smaller model.hidden_sizes"),
+        (["--config.model.hidden_sizes=10000000000,10"], "out of memory; choose smaller model.hidden_sizes"),
     ],
 )
 def test_mistakes(tmp_path, flags, said):
@@ -167,7 +167,9 @@ def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
 
 def test_output_that_nobody_reads_does_not_stop_the_run(tmp_path):
     command = f'"{sys.executable}" train.py --config={PLAIN} --workdir={tmp_path} | head -1'
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     assert done.stdout.startswith("digits: ")
     assert "rror" not in done.stderr
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "completed"
@@ -231,6 +233,7 @@ def test_default_workdir_is_named_after_the_config_and_its_overrides(tmp_path):
         subprocess.run(
             [sys.executable, "train.py", "--config=configs/digits.py", "--config.train.epochs=1", *flags],
             cwd=tmp_path,
+            env=ENVIRONMENT,
             check=True,
             capture_output=True,
         )

@@ -16,7 +16,7 @@ from tricks.training import run_directory
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
 FLAGS = (
-    "--config.train.epochs=150",
+    "--config.train.epochs=75",
     "--config.train.chunk_steps=5",
     "--config.model.dropout=0.3",
     "--config.schedule.shape=cosine",
@@ -36,7 +36,8 @@ def _arrays(workdir: Path) -> dict[str, np.ndarray]:
             if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 leaf = jax.random.key_data(leaf)
             found[item + jax.tree_util.keystr(path)] = np.asarray(leaf)
-    return found
+    progress = json.loads((newest / "progress" / "metadata").read_text())
+    return found | {name: np.asarray(value) for name, value in progress["scalars"].items()}
 
 
 def _same_runs(one: Path, other: Path) -> None:

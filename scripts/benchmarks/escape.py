@@ -64,7 +64,7 @@ class _Result(NamedTuple):
 
 
 def compare(rounds: int) -> list[Comparison]:
-    """Runs every trap with five seeds, prints the table and draws `escape.png`.
+    """Runs every trap with five seeds, prints a table of each and one of all, and draws `escape.png`.
 
     A comparison is of the work, in gradients, until a trap is left: SGD with escape beside the radius of perturbed
     gradient descent that does best.
@@ -78,9 +78,12 @@ def compare(rounds: int) -> list[Comparison]:
         found = _results(label, trap, noise)
         print(tabulate([_row(result) for result in found], headers=_HEADERS, disable_numparse=True), "\n", flush=True)
         results.append(found)
+    comparisons = [_comparison(found) for found in results]
+    rows = [_condensed(found, comparison) for found, comparison in zip(results, comparisons, strict=True)]
+    print(tabulate(rows, headers=_CONDENSED, disable_numparse=True, tablefmt="github"))
     _draw(results)
     print(f"written: {_PICTURE}")
-    return [_comparison(found) for found in results]
+    return comparisons
 
 
 def _results(label: str, trap: Trap, noise: bool) -> list[_Result]:
@@ -147,6 +150,36 @@ def _row(result: _Result) -> tuple[str, ...]:
         _plain(_most([run.further(level) for run in result.escaping])),
         _plain(_most([run.most_products() for run in result.escaping])),
         result.escaping[0].outcome,
+    )
+
+
+_CONDENSED = (
+    "trap",
+    "stuck without (SGD, momentum, Adam; of 5 each)",
+    "left with",
+    "at step",
+    "further steps, most",
+    "products, most",
+    "work: SGD with escape",
+    "best perturbed SGD",
+    "ratio",
+)
+
+
+def _condensed(results: list[_Result], comparison: Comparison) -> tuple[str, ...]:
+    level, firsts = results[0].trap.level, results[: len(_OPTIMIZERS)]
+    left = [[run.left_at(level) for run in result.escaping] for result in firsts]
+    escaping = [run for result in firsts for run in result.escaping]
+    return (
+        results[0].label,
+        ", ".join(str(sum(run.left_at(level) == math.inf for run in result.plain)) for result in firsts),
+        ", ".join(str(sum(step < math.inf for step in steps)) for steps in left),
+        ", ".join(_plain(median(steps)) for steps in left),
+        _plain(_most([run.further(level) for run in escaping])),
+        _plain(_most([run.most_products() for run in escaping])),
+        f"{comparison.ours:,.0f}",
+        f"{comparison.theirs:,.0f} ({comparison.peer.split(', ')[1]})",
+        f"{comparison.ratio:.2f}",
     )
 
 

@@ -1,0 +1,88 @@
+"""Runs a script in a fork of a process that has imported everything: imports take longer than a short run itself."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import re
+import runpy
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+# ml_collections loads config files in a way that Python deprecates.
+LOADER_WARNING = "the load_module() method is deprecated"
+_LIMIT = 300
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        "tricks.training.experiment",
+        "tricks.diagnosis.spectrum",
+        "sklearn.datasets",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+    ]
+)
+
+
+class Ended(NamedTuple):
+    """How a script ended, and what it printed."""
+
+    status: int
+    output: str
+    error: str
+
+
+def run_script(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], shared: Mapping[str, str]
+) -> Ended:
+    """Runs a script as `python ARGUMENTS` does, with warnings as errors.
+
+    Args:
+        arguments: the script's path and its own arguments.
+        folder: to run in.
+        environment: variables of this script; none that is read by an import.
+        shared: variables of the process that imports, the same at every call.
+
+    Returns:
+        `Ended`.
+    """
+    with _environment(shared):
+        multiprocessing.forkserver.ensure_running()
+    with tempfile.TemporaryDirectory() as scratch:
+        printed = Path(scratch, "output"), Path(scratch, "error")
+        process = _FORKS.Process(target=_script, args=(list(arguments), folder, dict(environment), printed))
+        process.start()
+        process.join(_LIMIT)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"{' '.join(arguments)} did not end within {_LIMIT} s")
+        return Ended(process.exitcode, *(path.read_text() for path in printed))
+
+
+def _script(arguments: list[str], folder: Path, environment: dict[str, str], printed: tuple[Path, Path]) -> None:
+    for descriptor, path in zip((1, 2), printed, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.update(environment)
+    os.chdir(folder)
+    warnings.resetwarnings()
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", re.escape(LOADER_WARNING), DeprecationWarning)
+    sys.argv = arguments
+    sys.path[0] = str((folder / arguments[0]).parent)
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]):
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
