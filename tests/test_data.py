@@ -199,15 +199,10 @@ def test_set_without_a_class_label_is_refused(mnist_directory, tmp_path):
         prepared.read("mnist", str(root))
 
 
-def test_reading_needs_no_tensorflow(mnist_directory, tmp_path):
-    shutil.copytree(mnist_directory / "mnist", tmp_path / "mnist")
-    code = (
-        "import sys; from tricks.data import load; load('mnist', directory=sys.argv[1]);"
-        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
-    )
-    done = run_python("-c", code, str(tmp_path))
-    assert done.status == 0, done
-    assert (tmp_path / "decoded").is_dir()
+def test_reading_needs_no_tensorflow(mnist_directory):
+    loaded = (mnist_directory / "modules").read_text().split()
+    assert "array_record" in loaded
+    assert not {"tensorflow", "keras"} & set(loaded)
 
 
 @pytest.mark.parametrize(
