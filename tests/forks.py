@@ -11,7 +11,6 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 # ml_collections loads config files in a way that Python deprecates.
 LOADER_WARNING = "the load_module() method is deprecated"
@@ -28,17 +27,9 @@ _FORKS.set_forkserver_preload(
 )
 
 
-class Ended(NamedTuple):
-    """How a script ended, and what it printed."""
-
-    status: int
-    output: str
-    error: str
-
-
 def run_script(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], shared: Mapping[str, str]
-) -> Ended:
+) -> tuple[int, str, str]:
     """Runs a script as `python ARGUMENTS` does, with warnings as errors.
 
     Args:
@@ -48,7 +39,7 @@ def run_script(
         shared: variables of the process that imports, the same at every call.
 
     Returns:
-        `Ended`.
+        Its exit status, and what it printed to standard output and standard error.
     """
     with _environment(shared):
         multiprocessing.forkserver.ensure_running()
@@ -61,7 +52,8 @@ def run_script(
             process.kill()
             process.join()
             raise TimeoutError(f"{' '.join(arguments)} did not end within {_LIMIT} s")
-        return Ended(process.exitcode, *(path.read_text() for path in printed))
+        output, error = (path.read_text() for path in printed)
+        return process.exitcode, output, error
 
 
 def _script(arguments: list[str], folder: Path, environment: dict[str, str], printed: tuple[Path, Path]) -> None:
