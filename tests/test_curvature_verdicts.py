@@ -149,26 +149,33 @@ def test_the_lectures_example(dense_up_to):
     assert result.confidence == 1
 
 
-@pytest.mark.parametrize(
-    ("loss", "point", "verdict"),
-    [
-        (lambda w: w[0] * w[1] * w[2], [0, 0, 0], "degenerate"),
-        (lambda w: w[0] ** 3 - 3 * w[0] * w[1] ** 2, [0, 0, 0], "degenerate"),
-        (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [2, 0.5, 0], "degenerate"),
-        (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [1, -1, 0], "not critical"),
-        (lambda w: w[0] + 0 * w[1], [1, 1, 1], "not critical"),
-        (lambda w: jnp.sum(jnp.cos(w)), [0, 0, 0], "maximum"),
-        # On the way down a narrow valley, and on slopes beside which the curvature elsewhere is large.
-        (lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 2, [0.9, 0.81, 0], "not critical"),
-        (lambda w: 5e3 * w[0] ** 2 - w[1] + w[2] ** 2, [0, 0, 0], "not critical"),
-        (lambda w: jnp.sum((1e5 * w - 1) ** 2), [0, 0, 0], "not critical"),
-        (lambda w: 1e-20 * jnp.sum((w - 1) ** 2), [0, 0, 0], "not critical"),
-        (lambda w: 0 * jnp.sum(w), [1, 2, 3], "degenerate"),
-    ],
-)
+TEXTBOOK = [
+    (lambda w: w[0] * w[1] * w[2], [0, 0, 0], "degenerate"),
+    (lambda w: w[0] ** 3 - 3 * w[0] * w[1] ** 2, [0, 0, 0], "degenerate"),
+    (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [2, 0.5, 0], "degenerate"),
+    (lambda w: (1 - w[0] * w[1]) ** 2 + w[2] ** 2, [1, -1, 0], "not critical"),
+    (lambda w: w[0] + 0 * w[1], [1, 1, 1], "not critical"),
+    (lambda w: jnp.sum(jnp.cos(w)), [0, 0, 0], "maximum"),
+    # On the way down a narrow valley, and on slopes beside which the curvature elsewhere is large.
+    (lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 2, [0.9, 0.81, 0], "not critical"),
+    (lambda w: 5e3 * w[0] ** 2 - w[1] + w[2] ** 2, [0, 0, 0], "not critical"),
+    (lambda w: jnp.sum((1e5 * w - 1) ** 2), [0, 0, 0], "not critical"),
+    (lambda w: 1e-20 * jnp.sum((w - 1) ** 2), [0, 0, 0], "not critical"),
+    (lambda w: 0 * jnp.sum(w), [1, 2, 3], "degenerate"),
+]
+
+
+def textbook(point, which):
+    # One function, so that it is compiled for once.
+    return jax.lax.switch(which[0], [loss for loss, _, _ in TEXTBOOK], point)
+
+
+@pytest.mark.parametrize("which", range(len(TEXTBOOK)))
 @pytest.mark.parametrize("dense_up_to", [0, 1024])
-def test_textbook_points(loss, point, verdict, dense_up_to):
-    result = curvature.classify(loss, jnp.array(point, jnp.float32), key=jax.random.key(0), dense_up_to=dense_up_to)
+def test_textbook_points(which, dense_up_to):
+    _, point, verdict = TEXTBOOK[which]
+    point, batches = jnp.array(point, jnp.float32), [jnp.array([which])]
+    result = curvature.classify(textbook, point, batches, key=jax.random.key(0), dense_up_to=dense_up_to)
     assert result.verdict == verdict, result.reason
     assert result.reason
 

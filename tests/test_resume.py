@@ -100,6 +100,7 @@ def test_a_run_that_is_interrupted_in_a_cooldown_of_saddle_escape_goes_on_alike(
     flags = (
         "--config.train.epochs=40",
         "--config.train.chunk_steps=5",
+        "--config.checkpoint.every_epochs=10",
         "--config.escape.enabled=true",
         "--config.escape.window=20",
         "--config.escape.min_improvement=0.5",
