@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 import pytest
 
 from conftest import interrupt, read_metrics, start, train
-from tricks.training import run_directory
+from tricks.training import checkpoints, loop, run_directory, state
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
@@ -171,6 +173,30 @@ def test_damaged_metrics_are_refused_by_line_and_missing_ones_are_said(tmp_path)
     done = train(tmp_path, *flags)
     assert done.status == 0, done
     assert "lacks records up to step 80" in done.output
+
+
+_SCALARS = {
+    "negative nan": np.uint32(0xFFC00000).view(np.float32),
+    "nan with bits": np.uint32(0x7FC00123).view(np.float32),
+    "infinity": np.float32(-np.inf),
+    "negative zero": np.float32(-0.0),
+    "smallest": np.uint32(1).view(np.float32),
+    "integer": np.int32(-(2**31)),
+    "boolean": np.bool_(True),
+    "narrow": jnp.bfloat16(1.1),
+}
+
+
+def test_scalars_of_a_checkpoint_come_back_bit_for_bit(tmp_path):
+    scalars = {name: jnp.asarray(value) for name, value in _SCALARS.items()}
+    train_state = state.create(scalars | {"array": jnp.ones(3)}, {}, optax.sgd(0.1), jax.random.key(0))
+    saved = checkpoints.open_directory(tmp_path / "checkpoints")
+    checkpoints.save(saved, loop.initial(train_state), {})
+    restored, _ = checkpoints.restore(saved, loop.initial(jax.tree.map(jnp.zeros_like, train_state)))
+    for name, value in _SCALARS.items():
+        for params in (restored.train.params, restored.best.params):
+            assert params[name].dtype == value.dtype
+            assert np.asarray(params[name]).tobytes() == np.asarray(value).tobytes(), name
 
 
 def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):

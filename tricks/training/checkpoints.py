@@ -134,18 +134,22 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
     return LoopState(latest["train"], stored.best, latest["stopping"]), stored.progress["spent"]
 
 
-def _split(tree: Any) -> tuple[Any, dict[str, Any]]:
-    """The arrays, with None for the scalars, and those by name: a file for each would take longer than the weights."""
+def _split(tree: Any) -> tuple[Any, dict[str, str]]:
+    """The arrays, with None for the scalars, and those by name: a file for each would take longer than the weights.
+
+    Scalars are the hexadecimal digits of their bytes, which keep what a number in JSON would not: which NaN it is.
+    """
     paths, _ = jax.tree.flatten_with_path(tree)
-    scalars = {jax.tree_util.keystr(path): leaf.item() for path, leaf in paths if _is_scalar(leaf)}
+    scalars = {jax.tree_util.keystr(path): np.asarray(leaf).tobytes().hex() for path, leaf in paths if _is_scalar(leaf)}
     return jax.tree.map(lambda leaf: None if _is_scalar(leaf) else leaf, tree), scalars
 
 
-def _join(arrays: Any, scalars: Mapping[str, Any], like: Any) -> Any:
+def _join(arrays: Any, scalars: Mapping[str, str], like: Any) -> Any:
     def one(path: Any, like: jax.Array, stored: Any) -> Any:
         if not _is_scalar(like):
             return stored
-        return jax.device_put(np.asarray(scalars[jax.tree_util.keystr(path)], like.dtype), like.sharding)
+        kept = bytes.fromhex(scalars[jax.tree_util.keystr(path)])
+        return jax.device_put(np.frombuffer(kept, like.dtype).reshape(()), like.sharding)
 
     return jax.tree.map_with_path(one, like, arrays)
 
@@ -175,7 +179,7 @@ def _checksum(tree: Any) -> int:
     for leaf in jax.tree.leaves(tree):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
     return total
 
 
