@@ -4,6 +4,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,10 @@ ENVIRONMENT = {
 
 
 def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> Result:
-    """Runs Python in the repository with its warnings as errors, on so many CPU devices."""
+    """Runs Python in the repository with its warnings as errors, on so many CPU devices.
+
+    A script runs in a fork that has imported; other arguments, and variables of JAX, in a process of their own.
+    """
     arguments = tuple(map(str, arguments))
     own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment}
     if arguments[0].endswith(".py") and not any(name.startswith("JAX_") for name in environment):
@@ -124,12 +128,13 @@ def mnist_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory.mkdir(exist_ok=True)
     with open(directory / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "mnist").is_dir():
+        if not (directory / "modules").exists():
             done = run_python(
                 "scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}"
             )
             assert done.status == 0, done
-            # Reading it once leaves the cache that nobody then writes while others copy the folder.
+            # Read once from the records: it leaves the cache that nobody then writes while others copy the folder.
+            shutil.rmtree(directory / "decoded", ignore_errors=True)
             read = run_python("-c", _READ, directory)
             assert read.status == 0, read
             (directory / "modules").write_text(read.output)

@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 # ml_collections loads config files in a way that Python deprecates.
 LOADER_WARNING = "the load_module() method is deprecated"
 _LIMIT = 300
@@ -61,6 +63,7 @@ def _script(arguments: list[str], folder: Path, environment: dict[str, str], pri
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.environ.update(environment)
     os.chdir(folder)
+    np.random.seed()  # noqa: NPY002  Forks would all draw alike, and hide what is not seeded.
     warnings.resetwarnings()
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", re.escape(LOADER_WARNING), DeprecationWarning)

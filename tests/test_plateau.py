@@ -59,3 +59,13 @@ def test_state_does_not_change_its_type():
     assert jax.tree.map(lambda x: (x.dtype, x.weak_type), state) == jax.tree.map(
         lambda x: (x.dtype, x.weak_type), plateau.init()
     )
+
+
+def test_a_value_may_differ_between_devices_of_a_shard_map():
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec("data")
+
+    def found(values):
+        return plateau.update(plateau.init(), values.sum(), 1)[1][None]
+
+    assert not jax.jit(jax.shard_map(found, mesh=mesh, in_specs=spec, out_specs=spec))(jnp.ones(4)).any()

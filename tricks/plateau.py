@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_not_negative
-from tricks.branches import when
 
 
 class PlateauState(NamedTuple):
@@ -65,11 +64,9 @@ def update(
     require_integer("window", window, least=1)
     require_not_negative("min_improvement", min_improvement)
     counted = count(state, value)
-    return when(
-        counted.values >= window,
-        lambda: close_window(counted, min_improvement),
-        lambda: (counted, jnp.bool_(False)),
-    )
+    ends = counted.values >= window
+    closed, on_plateau = close_window(counted, min_improvement)
+    return jax.tree.map(lambda new, old: jnp.where(ends, new, old), closed, counted), ends & on_plateau
 
 
 def count(state: PlateauState, value: Any) -> PlateauState:
@@ -106,4 +103,4 @@ def close_window(state: PlateauState, min_improvement: float) -> tuple[PlateauSt
     required = state.previous_mean - min_improvement * jnp.abs(state.previous_mean)
     stuck = jnp.isfinite(mean) & jnp.isfinite(state.previous_mean) & (mean >= required)
     windows = jnp.where(stuck, state.windows + 1, 0)
-    return PlateauState(jnp.float32(0), jnp.int32(0), mean, windows), stuck
+    return PlateauState(jnp.zeros_like(state.total), jnp.zeros_like(state.values), mean, windows), stuck
