@@ -182,11 +182,8 @@ def _attempt(
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
     escaped = way.distance != 0
-    outcome = jnp.select(
-        [~jnp.all(jnp.isfinite(before)) | ~jnp.isfinite(curvatures[0]), ~negative, ~certified, ~escaped],
-        [NOT_FINITE, NO_NEGATIVE, BATCH_ALONE, NO_LOWER],
-        ESCAPED,
-    )
+    finite = jnp.all(jnp.isfinite(before)) & jnp.isfinite(curvatures[0])
+    outcome = _first_failure(finite, negative, certified, escaped)
     unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE)
     outcome = jax.lax.cond(
         unresolved,
@@ -216,6 +213,12 @@ def _attempt(
         jnp.abs(distance),
         products + len(value_fns) - 1 + unresolved,
         evaluations.astype(jnp.int32),
+    )
+
+
+def _first_failure(finite: jax.Array, negative: jax.Array, certified: jax.Array, escaped: jax.Array) -> jax.Array:
+    return jnp.select(
+        [~finite, ~negative, ~certified, ~escaped], [NOT_FINITE, NO_NEGATIVE, BATCH_ALONE, NO_LOWER], ESCAPED
     )
 
 
