@@ -18,6 +18,7 @@ _RANKS = {
     "tricks.masks": 0,
     "tricks.config": 1,
     "tricks.data": 2,
+    "tricks.cli": 2,
     "tricks.models": 3,
     "tricks.losses": 4,
     "tricks.schedules": 5,
