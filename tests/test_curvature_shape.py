@@ -1,5 +1,7 @@
 """Sharpness against closed forms and under rescaling; the loss on a plane."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,7 @@ def test_the_box_follows_the_pseudo_inverse_in_a_subspace():
     assert found.maximum == pytest.approx(np.max(np.sum(corners**2, axis=0)), rel=2e-2)
 
 
+@cache
 def _relu_network():
     rng = np.random.default_rng(0)
     batch = Batch(jnp.asarray(rng.normal(size=(60, 5)), jnp.float32), jnp.asarray(rng.integers(0, 3, 60)))
@@ -121,7 +124,7 @@ def test_the_surface_over_batches_is_that_of_all_examples():
 
 
 def test_filters_have_the_norms_of_the_network():
-    _, params, _ = _relu_network()
+    params = jax.tree.map(jnp.asarray, _relu_network()[1])
     params["linear_0"]["kernel"] = params["linear_0"]["kernel"].at[:, 2].set(0)
     direction = curvature.filter_normalized_direction(params, jax.random.key(0))
     for layer, own in params.items():
@@ -160,6 +163,22 @@ def test_wrong_input_is_named(make, message):
     assert message in str(raised.value)
 
 
+@cache
+def _normalized_network():
+    rng = np.random.default_rng(1)
+    batch = Batch(jnp.asarray(rng.normal(size=(40, 5))), jnp.asarray(rng.integers(0, 3, 40)))
+    apply, params, state = models.build(
+        input_size=5,
+        output_size=3,
+        hidden_sizes=(6,),
+        activation="tanh",
+        batch_norm=True,
+        dropout=0.5,
+        key=jax.random.key(0),
+    )
+    return apply, *jax.tree.map(lambda x: x.astype(jnp.float64), (params, state)), batch
+
+
 @pytest.mark.parametrize(
     ("options", "mode"),
     [
@@ -169,21 +188,8 @@ def test_wrong_input_is_named(make, message):
     ],
 )
 def test_modes_of_normalization_and_dropout_are_kept_and_are_what_they_say(options, mode):
-    rng = np.random.default_rng(1)
-    batch = Batch(jnp.asarray(rng.normal(size=(40, 5)), jnp.float32), jnp.asarray(rng.integers(0, 3, 40)))
     with jax.enable_x64(True):
-        apply, params, state = models.build(
-            input_size=5,
-            output_size=3,
-            hidden_sizes=(6,),
-            activation="tanh",
-            batch_norm=True,
-            dropout=0.5,
-            key=jax.random.key(0),
-        )
-        params, state, batch = jax.tree.map(
-            lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, (params, state, batch)
-        )
+        apply, params, state, batch = _normalized_network()
         loss_fn = losses.objective(apply, losses.cross_entropy, state, **options)
         result = curvature.classify(loss_fn, params, [batch], key=jax.random.key(0))
         assert result.mode == mode
@@ -205,4 +211,4 @@ def test_modes_of_normalization_and_dropout_are_kept_and_are_what_they_say(optio
             outputs = hidden @ p["linear_1"]["kernel"] + p["linear_1"]["bias"][None]
             return optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets).mean()
 
-        np.testing.assert_allclose(matrix, jax.hessian(by_hand)(flat), atol=1e-9)
+        np.testing.assert_allclose(matrix, jax.jit(jax.hessian(by_hand))(flat), atol=1e-9)
