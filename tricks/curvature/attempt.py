@@ -118,7 +118,8 @@ def attempt(
         A step of the structure of `params`, zeros where none is taken, and the evidence.
 
     >>> saddle = lambda w: w[0] ** 2 - w[1] ** 2
-    >>> step, found = attempt(saddle, None, jnp.zeros(2), jax.random.key(0), 100, Options())
+    >>> compiled = jax.jit(lambda w: attempt(saddle, None, w, jax.random.key(0), 100, Options()))
+    >>> step, found = compiled(jnp.zeros(2))
     >>> OUTCOMES[int(found.outcome)], bool(jnp.abs(step[1]) > 10 * jnp.abs(step[0]))
     ('escaped', True)
     """
