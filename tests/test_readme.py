@@ -101,11 +101,14 @@ def test_make_test_runs_the_tests(checkout):
 
 
 def test_mnist_is_prepared_and_trained(checkout, mnist_directory, tmp_path):
+    # What the same script has made of the original files already, it only has to find.
     target = tmp_path / "data"
+    shutil.copytree(mnist_directory / "mnist", target / "mnist")
     prepare = f"{COMMANDS[4]} ARGS='--manual_dir={MNIST_FILES} --data_dir={target}'"
     done = _shell(prepare, checkout)
     assert done.returncode == 0, done
-    short = COMMANDS[5].replace("momentum", "momentum --config.train.epochs=1")
+    assert f"prepared mnist in {target}" in done.stdout
+    short = COMMANDS[5].replace("momentum", "momentum --config.train.epochs=1 --config.model.hidden_sizes=32")
     done = _shell(short, checkout, TFDS_DATA_DIR=str(target))
     assert done.returncode == 0, done
     assert "mnist" in done.stdout
