@@ -66,8 +66,8 @@ def main() -> None:
         if (number + 1) % 20 == 0:
             print(f"epoch {number + 1}: loss {loss:.3f}")
     accuracy = jnp.mean(jnp.argmax(model(x_test), axis=-1) == y_test)
-    state = nnx.state(optimizer.opt_state)
-    print(f"{state['escapes'][...]} escape with {state['products'][...]} products, test accuracy {accuracy:.2%}")
+    watch = nnx.state(optimizer.opt_state)["watch"]
+    print(f"{watch['escapes'][...]} escape with {watch['products'][...]} products, test accuracy {accuracy:.2%}")
 
 
 if __name__ == "__main__":

@@ -17,24 +17,6 @@ def _unchanged(new, old):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def _toy(w):
-    return (1 - w[0] * w[1]) ** 2
-
-
-@pytest.mark.parametrize("key", KEYS)
-def test_the_lectures_saddle_takes_two_products(key):
-    new, found = curvature.escape(_toy, jnp.zeros(2), key=key)
-    assert found.reason == "escaped"
-    assert found.loss_before == 1
-    assert found.loss_after == pytest.approx((1 - float(new[0] * new[1])) ** 2, abs=1e-6)
-    assert found.loss_after < 0.1
-    assert found.products <= 2
-    assert float(found.eigenvalue) == pytest.approx(-2, abs=float(found.residual))
-    assert float(found.distance) == pytest.approx(float(jnp.linalg.norm(new)), rel=1e-6)
-    # Along (1, 1), to which -2 belongs.
-    assert new[0] * new[1] > 0
-
-
 def _bowl(p):
     return p["a"] ** 2 + jnp.sum(jnp.cosh(p["b"]))
 
@@ -48,6 +30,10 @@ def test_a_minimum_is_given_back_bit_for_bit(key):
     assert found.distance == 0
     assert found.loss_after == found.loss_before
     _unchanged(new, params)
+
+
+def _toy(w):
+    return (1 - w[0] * w[1]) ** 2
 
 
 def _monkey(w):
@@ -74,20 +60,36 @@ ADVERSARIES = {
     "narrow well": (lambda w: -jnp.exp(-1e4 * (w[0] - 0.003) ** 2) - 1e-3 * w[0] ** 2 + w[1] ** 2, [0.0, 0.0]),
     "large offset": (lambda w: 1e6 + w[0] * w[1], [0.0, 0.0]),
 }
+FUNCTIONS = [function for function, _ in ADVERSARIES.values()] + [_toy]
 
 
-def _adversary(w, batch):
+@jax.jit
+def _one_of(w, batch):
     # All in one, so that they are compiled once.
-    return jax.lax.switch(batch[0], [function for function, _ in ADVERSARIES.values()], w)
+    return jax.lax.switch(batch[0], FUNCTIONS, w)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_lectures_saddle_takes_two_products(key):
+    new, found = curvature.escape(_one_of, jnp.zeros(2), [jnp.array([FUNCTIONS.index(_toy)])], key=key)
+    assert found.reason == "escaped"
+    assert found.loss_before == 1
+    assert found.loss_after == pytest.approx((1 - float(new[0] * new[1])) ** 2, abs=1e-6)
+    assert found.loss_after < 0.1
+    assert found.products <= 2
+    assert float(found.eigenvalue) == pytest.approx(-2, abs=float(found.residual))
+    assert float(found.distance) == pytest.approx(float(jnp.linalg.norm(new)), rel=1e-6)
+    # Along (1, 1), to which -2 belongs.
+    assert new[0] * new[1] > 0
 
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_no_step_raises_the_loss(noise):
-    for i, (name, (function, start)) in enumerate(ADVERSARIES.items()):
-        params = jnp.array(start)
+    for i, (name, (_, start)) in enumerate(ADVERSARIES.items()):
+        params, which = jnp.array(start), jnp.array([i])
         for key in KEYS:
-            new, found = curvature.escape(_adversary, params, [jnp.array([i])], key=key, noise=noise)
-            after, before = function(new), function(params)
+            new, found = curvature.escape(_one_of, params, [which], key=key, noise=noise)
+            after, before = _one_of(new, which), _one_of(params, which)
             if found.reason == "escaped":
                 assert after < before, name
                 assert found.loss_after == pytest.approx(float(after), rel=1e-5), name
@@ -98,6 +100,7 @@ def test_no_step_raises_the_loss(noise):
                 _unchanged(new, params)
 
 
+@jax.jit
 def _polynomial(w, batch):
     c = batch[0]
     quadratic = jnp.sum(c[:9].reshape(3, 3) * jnp.outer(w, w))
@@ -169,19 +172,25 @@ def test_zero_weights_are_left_in_a_few_products():
         assert loss_fn(new, other) < 2.1
 
 
-def test_a_saddle_without_curvature_needs_noise():
-    def product(w):
-        return (1 - w[0] * w[1] * w[2]) ** 2
+def _product(w):
+    return (1 - w[0] * w[1] * w[2]) ** 2
 
-    new, found = curvature.escape(product, jnp.zeros(3), key=KEYS[0])
+
+def _product_or_bowl(w, batch):
+    return jnp.where(batch[0], _product(w), 1 + jnp.sum(w**2))
+
+
+def test_a_saddle_without_curvature_needs_noise():
+    batches = [jnp.array([True])]
+    new, found = curvature.escape(_product_or_bowl, jnp.zeros(3), batches, key=KEYS[0])
     assert found.reason == "derivatives vanish"
     _unchanged(new, jnp.zeros(3))
     for key in KEYS:
-        new, found = curvature.escape(product, jnp.zeros(3), key=key, noise=True)
+        new, found = curvature.escape(_product_or_bowl, jnp.zeros(3), batches, key=key, noise=True)
         if found.reason == "perturbed":
             assert 0 < float(jnp.linalg.norm(new)) == pytest.approx(float(found.distance))
-            assert product(new) <= 1.0101
-            assert float(jnp.linalg.norm(jax.grad(product)(new))) > 0
+            assert _product(new) <= 1.0101
+            assert float(jnp.linalg.norm(jax.grad(_product)(new))) > 0
 
 
 def test_dead_units_are_said_to_be_dead():
@@ -203,26 +212,30 @@ def test_dead_units_are_said_to_be_dead():
 
 
 def test_noise_is_for_vanishing_derivatives_alone():
-    for params in (jnp.zeros(5), jnp.full(5, 1e-4)):
-        new, found = curvature.escape(lambda w: 1 + jnp.sum(w**2), params, key=KEYS[0], noise=True)
+    for params in (jnp.zeros(3), jnp.full(3, 1e-4, jnp.float32)):
+        new, found = curvature.escape(_product_or_bowl, params, [jnp.array([False])], key=KEYS[0], noise=True)
         assert found.reason == "no negative curvature"
         _unchanged(new, params)
 
 
+# Its walls are narrower than the digits of the parameters.
+@jax.jit
+def _walled(w, batch):
+    d, wall = w.astype(jnp.float32) - batch[0][0].astype(jnp.float32), batch[1][0]
+    return 1 - 2 * jnp.sum(d[:2] ** 2) + jnp.sum(d**4) + wall * (d[0] - d[1]) ** 2
+
+
 @pytest.mark.parametrize("wall", [0.0, 200.0, 2000.0])
 def test_in_bfloat16_the_loss_is_that_of_the_rounded_parameters(wall):
-    # Its walls are narrower than the digits of the parameters.
-    def loss_fn(w, batch):
-        d = w.astype(jnp.float32) - batch[0].astype(jnp.float32)
-        return 1 - 2 * jnp.sum(d[:2] ** 2) + jnp.sum(d**4) + wall * (d[0] - d[1]) ** 2
-
     rng, escapes = np.random.default_rng(0), 0
     for case in range(15):
         params = jnp.asarray(rng.uniform(-300, 300, 4), jnp.bfloat16)
-        new, found = curvature.escape(loss_fn, params, [params[None]], key=jax.random.key(case))
+        batch = params[None], jnp.array([wall])
+        new, found = curvature.escape(_walled, params, [batch], key=jax.random.key(case))
         escapes += found.reason == "escaped"
-        assert float(found.loss_after) == pytest.approx(float(loss_fn(new, params[None])), rel=1e-4), case
-        assert loss_fn(new, params[None]) <= 1
+        after = float(_walled(new, batch))
+        assert float(found.loss_after) == pytest.approx(after, rel=1e-4), case
+        assert after <= 1
     assert escapes > 0 or wall > 0
 
 

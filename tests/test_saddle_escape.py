@@ -1,5 +1,7 @@
 """The wrappers that leave plateaus: silent elsewhere, at the right steps, within their share, and composable."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 from tricks import transforms
 from tricks.curvature import line_search
 from tricks.curvature.attempt import OUTCOMES
-from tricks.transforms.saddle_escape import event
 
 
 def _bowl(w):
@@ -52,7 +53,7 @@ def _trace(tx, loss, params, steps, value=None, **extra):
 
 
 def test_without_a_plateau_it_is_the_optimizer_bit_for_bit():
-    params = {"a": jnp.array([1.0, -2.0]), "b": jnp.array([[0.5]])}
+    params = {"a": jnp.array([1.0, -2.0]), "b": jnp.array([0.5, 3.0])}
 
     def loss(p):
         return _bowl(p["a"]) + _bowl(p["b"])
@@ -61,7 +62,7 @@ def test_without_a_plateau_it_is_the_optimizer_bit_for_bit():
     alone, inner_state = _run(optax.adam(0.1), loss, params, 3)
     _same(wrapped, alone)
     _same(state.inner_state, inner_state)
-    assert state.checks == 0
+    assert state.watch.checks == 0
 
 
 @pytest.mark.parametrize("inner", [transforms.lamb(0.05), optax.sgd(0.1, momentum=0.9)])
@@ -71,7 +72,7 @@ def test_a_check_that_finds_no_way_leaves_the_optimizer_alone(inner):
     wrapped, state = _trace(tx, _bowl, start, 20, value=1.0, value_fn=_bowl)
     alone, inner_state = _trace(inner, _bowl, start, 20)
     # After 4, 6, 10 and 18 updates.
-    assert state.checks[-1] == state.rejections[-1] == 4
+    assert state.watch.checks[-1] == state.watch.rejections[-1] == 4
     np.testing.assert_allclose(wrapped, alone, rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.inner_state, inner_state)
 
@@ -80,35 +81,62 @@ def test_the_toy_is_left_at_the_first_check_and_the_step_is_the_accepted_one():
     tx = transforms.escape_saddle(optax.sgd(0.1, momentum=0.9), window=5)
     params, state = _trace(tx, _toy, jnp.zeros(2), 100, value_fn=_toy)
     # Windows end after 5 and 10 updates; the second has not fallen below the first.
-    assert not state.escapes[8]
-    assert state.escapes[9] == 1
+    assert not state.watch.escapes[8]
+    assert state.watch.escapes[9] == 1
     assert state.last_step[9] == 9
     np.testing.assert_array_equal(params[8], 0)
     assert float(_toy(params[9])) == pytest.approx(float(state.last.loss_after[9]), abs=1e-6)
     assert float(state.last.loss_before[9]) == 1
     assert _toy(params[-1]) < 1e-4
-    found = event(jax.tree.map(lambda leaf: leaf[9], state))
+    found = transforms.event(jax.tree.map(lambda leaf: leaf[9], state))
     assert found.reason == "escaped"
-    assert event(jax.tree.map(lambda leaf: leaf[10], state)).reason == "no check"
-    assert event(optax.sgd(0.1).init(jnp.zeros(2))) is None
+    assert transforms.event(jax.tree.map(lambda leaf: leaf[10], state)).reason == "no check"
+    assert transforms.event(optax.sgd(0.1).init(jnp.zeros(2))) is None
+
+
+@jax.jit
+def _at_rest(window, cooldown, share, cost):
+    """What is watched in 2,000 steps at a place where no check finds a way: numbers, so that it is compiled once."""
+
+    def loss(w):
+        return jnp.sum(jnp.linspace(1e-3, 1, 300) * w**2)
+
+    tx = transforms.escape_saddle(optax.sgd(0.0), window=window, cooldown=cooldown, share=share, cost=cost)
+    params = jnp.ones(300)
+
+    def one(state, _):
+        value, gradient = jax.value_and_grad(loss)(params)
+        _, state = tx.update(gradient, state, params, value=value, value_fn=loss)
+        return state, state.watch
+
+    return jax.lax.scan(one, tx.init(params), length=2000)[1]
 
 
 def test_cooldown_doubles_after_every_rejection():
-    tx = transforms.escape_saddle(optax.sgd(0.0), window=5, cooldown=5, share=1.0, cost=1e-6)
-    _, state = _trace(tx, _bowl, jnp.ones(2), 200, value_fn=_bowl)
-    # By hand: after 10, then 5, 10, 20, 40, 80 updates later.
-    checked = np.flatnonzero(np.diff(np.asarray(state.checks), prepend=0)) + 1
-    assert checked.tolist() == [10, 15, 25, 45, 85, 165]
-    assert state.cooldown[-1] == 5 * 2**6
-    assert state.triggers[-1] == 39
+    watched = _at_rest(5, 5, 1.0, 1e-6)
+    # By hand: after 10, then 5, 10, 20, 40, 80, … updates later.
+    checked = np.flatnonzero(np.diff(np.asarray(watched.checks), prepend=0)) + 1
+    assert checked.tolist() == [10, 15, 25, 45, 85, 165, 325, 645, 1285]
+    assert watched.cooldown[-1] == 5 * 2**9
+    assert watched.triggers[-1] == 399
 
 
 def test_the_longest_cooldown_checks_once():
-    tx = transforms.escape_saddle(optax.sgd(0.0), window=5, cooldown=2**30, share=1.0, cost=1e-6)
-    _, state = _trace(tx, _bowl, jnp.ones(2), 60, value_fn=_bowl)
-    assert state.checks[-1] == 1
-    assert state.cooldown[-1] == 2**30
-    assert state.next_check[-1] == 2**30 + 10
+    watched = _at_rest(5, 2**30, 1.0, 1e-6)
+    assert watched.checks[-1] == 1
+    assert watched.cooldown[-1] == 2**30
+    assert watched.next_check[-1] == 2**30 + 10
+
+
+def _watched_then_checked(tx, gradient, params, loss):
+    """The second of two updates, with a window of 1."""
+
+    @jax.jit
+    def both(gradient, params):
+        _, state = tx.update(gradient, tx.init(params), params, value=1.0, check=False)
+        return tx.update(gradient, state, params, value=1.0, value_fn=loss)
+
+    return both(gradient, params)
 
 
 def test_the_update_is_measured_in_the_type_of_the_gradient():
@@ -117,10 +145,9 @@ def test_the_update_is_measured_in_the_type_of_the_gradient():
 
     tx = transforms.escape_saddle(optax.sgd(0.1), window=1)
     params, gradient = jnp.zeros(2), jnp.zeros(2, jnp.bfloat16)
-    _, state = tx.update(gradient, tx.init(params), params, value=1.0, check=False)
-    updates, state = tx.update(gradient, state, params, value=1.0, value_fn=loss)
+    updates, state = _watched_then_checked(tx, gradient, params, loss)
     assert updates.dtype == jnp.bfloat16
-    assert state.checks == 1
+    assert state.watch.checks == 1
     after = loss(optax.apply_updates(params, updates))
     assert after <= loss(params)
     assert float(after) == pytest.approx(float(state.last.loss_after), rel=1e-4)
@@ -135,14 +162,13 @@ def test_frozen_parameters_stay_where_they_are():
     inner = optax.multi_transform({"moves": optax.sgd(0.1), "stays": optax.set_to_zero()}, labels)
     mask = {"a": True, "b": True, "frozen": False}
     found, state = _trace(transforms.escape_saddle(inner, window=3, mask=mask), loss, params, 20, value_fn=loss)
-    assert state.escapes[-1] == 1
+    assert state.watch.escapes[-1] == 1
     np.testing.assert_array_equal(found["frozen"], 0)
     # A gradient of None says the same.
     tx = transforms.escape_saddle(transforms.momentum(0.1), window=1)
     gradient = {"a": jnp.float32(0), "b": jnp.float32(0), "frozen": None}
-    _, state = tx.update(gradient, tx.init(params), params, value=2.0, check=False)
-    updates, state = tx.update(gradient, state, params, value=2.0, value_fn=loss)
-    assert state.escapes == 1
+    updates, state = _watched_then_checked(tx, gradient, params, loss)
+    assert state.watch.escapes == 1
     assert updates["frozen"] is None
     assert updates["a"] != 0
 
@@ -153,28 +179,22 @@ def test_cooldown_is_back_after_an_escape():
 
     tx = transforms.escape_saddle(optax.sgd(0.1), window=10, cooldown=10, share=1.0, cost=1e-6)
     _, state = _trace(tx, two_saddles, jnp.zeros(4), 300, value_fn=two_saddles)
-    assert state.escapes[-1] >= 1
-    escaped = int(np.flatnonzero(np.diff(np.asarray(state.escapes), prepend=0))[-1])
-    assert state.cooldown[escaped] == 10
-    assert state.next_check[escaped] == escaped + 1 + 10
+    assert state.watch.escapes[-1] >= 1
+    escaped = int(np.flatnonzero(np.diff(np.asarray(state.watch.escapes), prepend=0))[-1])
+    assert state.watch.cooldown[escaped] == 10
+    assert state.watch.next_check[escaped] == escaped + 1 + 10
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("cost", [0.3, 8.0])
 def test_checks_after_the_first_stay_within_their_share(share, cost):
-    diagonal = jnp.linspace(1e-3, 1, 300)
-
-    def loss(w):
-        return jnp.sum(diagonal * w**2)
-
-    tx = transforms.escape_saddle(optax.sgd(0.0), window=1, cooldown=0, share=share, cost=cost)
-    _, state = _trace(tx, loss, jnp.ones(300), 2000, value_fn=loss)
-    steps = np.asarray(state.steps)
-    assert (np.asarray(state.work) <= share * steps + 1e-6).all()
-    assert state.checks[-1] == 1 if share == 0 else state.checks[-1] >= 1
+    watched = _at_rest(1, 0, share, cost)
+    steps = np.asarray(watched.steps)
+    assert (np.asarray(watched.work) <= share * steps + 1e-6).all()
+    assert watched.checks[-1] == 1 if share == 0 else watched.checks[-1] >= 1
     if share == 0.5 and cost < 1:
-        assert state.checks[-1] > 3
-        assert state.work[-1] > 0.8 * share * 2000
+        assert watched.checks[-1] > 3
+        assert watched.work[-1] > 0.8 * share * 2000
 
 
 def test_nothing_is_evaluated_without_a_check():
@@ -184,11 +204,19 @@ def test_nothing_is_evaluated_without_a_check():
         jax.debug.callback(lambda: calls.append(1))
         return _bowl(w)
 
-    tx = transforms.escape_saddle(optax.sgd(0.1), window=10)
-    jax.block_until_ready(_trace(tx, _bowl, jnp.ones(2), 19, value=1.0, value_fn=counting))
+    tx, params = transforms.escape_saddle(optax.sgd(0.1), window=10), jnp.ones(2)
+
+    @jax.jit
+    def after(steps):
+        def one(_, state):
+            return tx.update(params, state, params, value=jnp.float32(1), value_fn=counting)[1]
+
+        return jax.lax.fori_loop(0, steps, one, tx.init(params))
+
+    jax.block_until_ready(after(19))
     jax.effects_barrier()
     assert not calls
-    jax.block_until_ready(_trace(tx, _bowl, jnp.ones(2), 20, value=1.0, value_fn=counting))
+    jax.block_until_ready(after(20))
     jax.effects_barrier()
     assert calls
 
@@ -196,37 +224,55 @@ def test_nothing_is_evaluated_without_a_check():
 def test_a_check_may_be_left_for_later():
     tx = transforms.escape_saddle(optax.sgd(0.1), window=2)
     params, state = jnp.zeros(2), tx.init(jnp.zeros(2))
+    # Without value_fn: nothing of the check can even be traced.
+    watch = jax.jit(lambda s: tx.update(jnp.zeros(2), s, params, value=1.0, check=False)[1])
     for step in range(7):
-        # Without value_fn: nothing of the check can even be traced.
-        updates, state = tx.update(jnp.zeros(2), state, params, value=1.0, check=False)
-        assert bool(state.due) == (step >= 3)
-    assert state.checks == 0
-    updates, state = tx.update(jnp.zeros(2), state, params, value=1.0, value_fn=_toy)
-    assert state.escapes == 1
-    assert not state.due
+        state = watch(state)
+        assert bool(state.watch.due) == (step >= 3)
+    assert state.watch.checks == 0
+    updates, state = jax.jit(lambda s: tx.update(jnp.zeros(2), s, params, value=1.0, value_fn=_toy))(state)
+    assert state.watch.escapes == 1
+    assert not state.watch.due
     assert _toy(optax.apply_updates(params, updates)) < 0.1
 
 
-def test_the_optimizer_starts_anew_but_not_its_schedule():
+@pytest.mark.parametrize("reset", [True, False])
+def test_the_optimizer_starts_anew_but_not_its_schedule(reset):
     rate = optax.linear_schedule(0.1, 0.0, 1000)
-    for inner, momentum in (
-        (transforms.momentum(rate, 0.9), lambda state: state[1]),
-        (optax.chain(optax.trace(0.9), optax.scale_by_learning_rate(rate)), lambda state: state[0]),
-        (optax.inject_hyperparams(optax.sgd)(rate, momentum=0.9), lambda state: state.inner_state),
+    inner = {
+        "ours": transforms.momentum(rate, 0.9),
+        "chain": optax.chain(optax.trace(0.9), optax.scale_by_learning_rate(rate)),
+        "injected": optax.inject_hyperparams(optax.sgd)(rate, momentum=0.9),
+    }
+    # Side by side, each with parameters of its own, so that they are compiled once.
+    together = optax.partition(inner, {name: name for name in inner})
+    tx = transforms.escape_saddle(together, window=5, reset=reset)
+
+    def loss(p):
+        return sum(_toy(w) for w in p.values())
+
+    # A slope that never ends beside the saddle fills the momentum.
+    def sloping(p):
+        return loss(p) + 0.1 * sum(w[2] for w in p.values())
+
+    start = {name: jnp.zeros(3) for name in inner}
+    _, state = _trace(tx, sloping, start, 10, value=1.0, value_fn=loss)
+    assert state.watch.escapes[-1] == 1
+    states = state.inner_state.inner_states
+    for name, momentum in (
+        ("ours", lambda state: state[1]),
+        ("chain", lambda state: state[0]),
+        ("injected", lambda state: state.inner_state),
     ):
-        for reset in (True, False) if isinstance(inner, optax.GradientTransformationExtraArgs) else (True,):
-            tx = transforms.escape_saddle(inner, window=5, reset=reset)
-            # A slope that never ends beside the saddle fills the momentum.
-            _, state = _trace(tx, lambda w: _toy(w) + 0.1 * w[2], jnp.zeros(3), 10, value=1.0, value_fn=_toy)
-            assert state.escapes[-1] == 1
-            averages = jax.tree.map(lambda leaf: leaf[-1], momentum(state.inner_state))
-            is_zero = not any(np.any(leaf) for leaf in jax.tree.leaves(averages) if leaf.ndim)
-            assert is_zero == reset
-            counts = optax.tree.get_all_with_path(state.inner_state, "count")
-            # The momentum counts its own updates.
-            kept = [int(count[-1]) for path, count in counts if "MomentumState" not in str(path)]
-            assert kept
-            assert set(kept) == {10}
+        averages = jax.tree.map(lambda leaf: leaf[-1], momentum(states[name].inner_state))
+        assert any(leaf.ndim for leaf in jax.tree.leaves(averages))
+        is_zero = not any(np.any(leaf) for leaf in jax.tree.leaves(averages) if leaf.ndim)
+        assert is_zero == reset, name
+        counts = optax.tree.get_all_with_path(states[name].inner_state, "count")
+        # The momentum counts its own updates.
+        kept = [int(count[-1]) for path, count in counts if "MomentumState" not in str(path)]
+        assert kept, name
+        assert set(kept) == {10}
 
 
 def test_the_update_composes_with_chains_and_the_learning_rate_is_found():
@@ -242,17 +288,22 @@ def test_held_out_losses_decide():
 
     tx = transforms.escape_saddle(optax.sgd(0.1), window=5)
     params, state = _trace(tx, _toy, jnp.zeros(2), 20, value_fn=_toy, held_out_value_fn=other)
-    assert state.rejections[-1] > 0
+    assert state.watch.rejections[-1] > 0
     np.testing.assert_array_equal(params, 0)
     assert OUTCOMES[int(state.last.outcome[-1])] == "curvature of the batch alone"
 
 
 def test_a_loss_that_is_not_finite_neither_triggers_nor_moves():
     tx = transforms.escape_saddle(optax.sgd(0.1), window=2)
-    _, state = _trace(tx, _toy, jnp.zeros(2), 20, value=jnp.nan, value_fn=_toy)
-    assert state.checks[-1] == 0
-    params, state = _trace(tx, _toy, jnp.zeros(2), 20, value=1.0, value_fn=lambda w: _toy(w) * jnp.nan)
-    assert state.escapes[-1] == 0
+
+    @jax.jit
+    def twenty(value, factor):
+        return _trace(tx, _toy, jnp.zeros(2), 20, value=value, value_fn=lambda w: _toy(w) * factor)
+
+    _, state = twenty(jnp.nan, 1.0)
+    assert state.watch.checks[-1] == 0
+    params, state = twenty(1.0, jnp.nan)
+    assert state.watch.escapes[-1] == 0
     np.testing.assert_array_equal(params, 0)
     assert OUTCOMES[int(state.last.outcome[-1])] == "not finite"
 
@@ -264,15 +315,20 @@ def test_types_stay_what_they_are(dtype):
         tx = transforms.escape_saddle(optax.adam(0.01), window=5, noise=True)
         params, state = _trace(tx, _toy, start, 20, value_fn=_toy)
         assert params.dtype == dtype
-        assert state.escapes[-1] == 1
+        assert state.watch.escapes[-1] == 1
         assert _toy(params[-1]) < 0.2
+
+
+@jax.jit
+def _perturbed(radius):
+    tx = transforms.perturb_on_plateau(optax.sgd(0.0), radius, window=5, cooldown=20)
+    start = {"a": jnp.zeros(2), "b": jnp.zeros((1, 1))}
+    return _trace(tx, lambda p: _bowl(p["a"]) + _bowl(p["b"]), start, 2000, value=1.0)
 
 
 @pytest.mark.parametrize("radius", [1e-3, 0.5])
 def test_perturbations_are_evenly_drawn_from_a_ball_on_plateaus_alone(radius):
-    tx = transforms.perturb_on_plateau(optax.sgd(0.0), radius, window=5, cooldown=20)
-    start = {"a": jnp.zeros(2), "b": jnp.zeros((1, 1))}
-    params, state = _trace(tx, lambda p: _bowl(p["a"]) + _bowl(p["b"]), start, 2000, value=1.0)
+    params, state = _perturbed(radius)
     places = np.concatenate([np.asarray(params["a"]), np.asarray(params["b"])[:, 0]], axis=1)
     steps = np.diff(places, axis=0, prepend=0)
     lengths = np.linalg.norm(steps, axis=1)
@@ -341,12 +397,7 @@ def test_what_is_missing_is_named():
 
 def test_the_line_search_takes_the_better_side():
     # The parabola is alike on both sides; the cubic makes the left one fall further.
-    found = line_search.along(
-        lambda a: jnp.array([-(a**2) + 0.1 * a**3 + a**4]),
-        jnp.zeros(1),
-        jnp.array([-2.0]),
-        longest=jnp.float32(0.7),
-        min_decrease=0.01,
-    )
+    along = partial(line_search.along, lambda a: jnp.array([-(a**2) + 0.1 * a**3 + a**4]), min_decrease=0.01)
+    found = jax.jit(along)(jnp.array([-2.0]), longest=jnp.float32(0.7))
     assert found.distance < 0
     assert float(found.losses[0]) < -0.2

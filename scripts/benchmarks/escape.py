@@ -121,7 +121,7 @@ def _runner(
         def some(carry: Any, block: jax.Array) -> tuple[Any, Any]:
             carry, _ = jax.lax.scan(one, carry, block * _EVERY + jnp.arange(_EVERY))
             params, state = carry
-            counts = (state.escapes, state.products, state.last_step, state.last.outcome) if escapes else (0, 0, 0, 0)
+            counts = _counts(state) if escapes else (0, 0, 0, 0)
             return carry, (trap.value_fn(params), *counts)
 
         return jax.lax.scan(some, (params, tx.init(params)), jnp.arange(trap.steps // _EVERY))[1]
@@ -131,6 +131,10 @@ def _runner(
         return _Run(arrays[0], arrays[1], arrays[2], arrays[3], OUTCOMES[int(outcomes[-1])])
 
     return of_seed
+
+
+def _counts(state: transforms.EscapeState) -> tuple[jax.Array, ...]:
+    return state.watch.escapes, state.watch.products, state.last_step, state.last.outcome
 
 
 _HEADERS = ("trap", "method", "stuck without", "at loss", "left with", "at step", "further", "products", "last check")

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from tricks.curvature import line_search, trees
-from tricks.curvature.lanczos import lanczos
+from tricks.curvature.by_type import Vectors, joined
+from tricks.curvature.lanczos import Eigenpairs, lanczos
 from tricks.curvature.noise import MOST_TRIALS as MOST_NOISE_TRIALS
-from tricks.curvature.noise import most_noise, shares_reached
-from tricks.curvature.products import Operator, Scalar, hessian, hvp
+from tricks.curvature.noise import gradient_beside, most_noise, share_reached
+from tricks.curvature.products import Operator, Scalar, hessian
+
+ValueFn = Callable[[Any], jax.Array]
 
 OUTCOMES = (
     "no check",
@@ -91,8 +94,8 @@ def nothing(dtype: Any = jnp.float32) -> Escape:
 
 
 def attempt(
-    value_fn: Callable[[Any], jax.Array],
-    held_out_value_fn: Callable[[Any], jax.Array] | None,
+    value_fn: ValueFn,
+    held_out_value_fn: ValueFn | None,
     params: Any,
     key: jax.Array,
     max_products: jax.Array | int,
@@ -118,55 +121,52 @@ def attempt(
         A step of the structure of `params`, zeros where none is taken, and the evidence.
 
     >>> saddle = lambda w: w[0] ** 2 - w[1] ** 2
-    >>> compiled = jax.jit(lambda w: attempt(saddle, None, w, jax.random.key(0), 100, Options()))
-    >>> step, found = compiled(jnp.zeros(2))
+    >>> look = jax.jit(lambda point, key: attempt(saddle, None, point, key, 100, Options()))
+    >>> step, found = look(jnp.zeros(2), jax.random.key(0))
     >>> OUTCOMES[int(found.outcome)], bool(jnp.abs(step[1]) > 10 * jnp.abs(step[0]))
     ('escaped', True)
     """
     # TensorFloat-32 and bfloat16 products keep too few digits for curvature, and for small differences of losses.
     with jax.default_matmul_precision("highest"):
         chosen, rest = trees.split(params, mask)
-        types = trees.split_like(params if types is None else types, chosen)
-        value_fns: list[Callable[[Any], jax.Array]] = [
-            Scalar(_OfChosen(fn, rest)) for fn in (value_fn, held_out_value_fn) if fn is not None
+        point, split = joined(chosen, trees.split_like(params if types is None else types, chosen))
+        value_fns: list[ValueFn] = [
+            Scalar(_OfVectors(fn, split, rest)) for fn in (value_fn, held_out_value_fn) if fn is not None
         ]
-        step, found = _attempt(value_fns, chosen, key, max_products, options, types)
-        return trees.merge(step, jax.tree.map(jnp.zeros_like, rest)), found
+        step, found = _attempt(value_fns, point, key, max_products, options)
+        return trees.merge(split(step), jax.tree.map(jnp.zeros_like, rest)), found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _OfChosen:
-    """A function of the chosen parameters, the rest held where it is."""
+class _OfVectors:
+    """A function of the chosen parameters as vectors, the rest held where it is."""
 
-    function: Callable[[Any], jax.Array]
+    function: ValueFn
+    split: Callable[[Vectors], Any]
     rest: Any
 
-    def __call__(self, chosen: Any) -> jax.Array:
-        return self.function(trees.merge(chosen, self.rest))
+    def __call__(self, point: Vectors) -> jax.Array:
+        return self.function(trees.merge(self.split(point), self.rest))
 
 
 def _attempt(
-    value_fns: list[Callable[[Any], jax.Array]],
-    params: Any,
-    key: jax.Array,
-    max_products: jax.Array | int,
-    options: Options,
-    types: Any,
-) -> tuple[Any, Escape]:
-    direction_key, reach_key, noise_key = jax.random.split(key, 3)
-    operator = hessian(value_fns[0], params)
-    u, residual, products, curvatures = _direction(operator, value_fns, params, direction_key, max_products, options)
+    value_fns: list[ValueFn], point: Vectors, key: jax.Array, max_products: jax.Array | int, options: Options
+) -> tuple[Vectors, Escape]:
+    direction_key, beside_key, noise_key = jax.random.split(key, 3)
+    operator = hessian(value_fns[0], point)
     # Sums and ratios of losses in bfloat16 would be rounded once more.
-    before = jnp.stack([operator.loss, *(fn(params) for fn in value_fns[1:])]).astype(curvatures.dtype)
+    dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
+    leftmost = _leftmost(operator, direction_key, max_products, options)
+    u, residual = jax.tree.map(lambda leaf: leaf[0], leftmost.vectors), leftmost.residuals[0]
+    # The gradient and Hu.
+    held_out = [jax.jvp(jax.grad(fn), (point,), (u,)) for fn in value_fns[1:]]
+    others = [trees.dot(u, product) for _, product in held_out]
+    curvatures = jnp.stack([part.astype(dtype) for part in (leftmost.values[0], *others)])
 
-    def losses_at(step: Any) -> jax.Array:
+    def losses_at(step: Vectors) -> jax.Array:
         # The loss of what is returned: compilers skip the rounding to a narrow type and back where they may.
-        moved = jax.tree.map(_really_rounded, optax.apply_updates(params, step))
-        losses = jnp.stack([fn(moved) for fn in value_fns]).astype(before.dtype)
-        return jnp.where(jnp.isnan(losses), jnp.inf, losses)
-
-    def step_of(length: jax.Array, direction: Any) -> Any:
-        return jax.tree.map(lambda v, t: _really_rounded((length * v).astype(jnp.result_type(t))), direction, types)
+        moved = jax.tree.map(_really_rounded, optax.apply_updates(point, step))
+        return jnp.stack([fn(moved).astype(dtype) for fn in value_fns])
 
     # A Rayleigh quotient, so certain on its batch also while its vector is no eigenvector yet; not so its rounding,
     # which is a part of every residual.
@@ -174,70 +174,50 @@ def _attempt(
     # Spurious curvature, of the batch alone, is a third or less of itself elsewhere.
     certified = negative & jnp.all(curvatures <= curvatures[0] / 2)
     way = line_search.along(
-        lambda distance: losses_at(step_of(distance, u)),
-        # Nothing is tried from a point that is not finite, and so neither where there is no way.
-        jnp.where(certified, before, jnp.nan),
+        lambda distance: losses_at(_step(distance, u)),
         curvatures,
-        longest=(10 * (1 + trees.norm(params))).astype(before.dtype),
+        wanted=certified,
+        longest=(10 * (1 + trees.norm(point))).astype(dtype),
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
-    escaped = way.distance != 0
-    finite = jnp.all(jnp.isfinite(before)) & jnp.isfinite(curvatures[0])
-    outcome = _first_failure(finite, negative, certified, escaped)
+    finite = jnp.all(jnp.isfinite(way.before)) & jnp.isfinite(curvatures[0])
+    outcome = _first_failure(finite, negative, certified, way.distance != 0)
     unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE)
-    outcome = jax.lax.cond(
-        unresolved,
-        lambda: _explained(outcome, *shares_reached(value_fns[0], operator, params, reach_key)),
-        lambda: outcome,
-    )
-    after, distance = jnp.where(escaped, way.losses, before), way.distance
-    step, evaluations = step_of(distance, u), len(value_fns) * (way.trials + 1)
+
+    def explained() -> jax.Array:
+        derivatives = held_out[0] if held_out else (operator.gradient, operator.apply(u))
+        here = share_reached(operator.gradient, *derivatives)
+        return _explained(outcome, here, share_reached(gradient_beside(value_fns[0], point, beside_key)))
+
+    outcome = jax.lax.cond(unresolved, explained, lambda: outcome)
+    step, after, distance, trials = _step(way.distance, u), way.losses, jnp.abs(way.distance), way.trials
     if options.noise:
-        noise, losses, trials = most_noise(losses_at, step_of, params, before, noise_key, outcome == VANISHES)
+        noise, losses, more = most_noise(losses_at, _step, point, way.before, noise_key, outcome == VANISHES)
         length = trees.norm(noise)
         perturbed = length > 0
-        step, after, distance = (
-            jax.tree.map(lambda new, old: jnp.where(perturbed, new, old), new, old)
-            for new, old in ((noise, step), (losses, after), (length, distance))
+        outcome, step, after, distance = jax.tree.map(
+            lambda new, old: jnp.where(perturbed, new, old),
+            (jnp.int32(PERTURBED), noise, losses, length),
+            (outcome, step, after, distance),
         )
-        outcome, evaluations = jnp.where(perturbed, PERTURBED, outcome), evaluations + len(value_fns) * trials
+        trials = trials + more
     return step, Escape(
         outcome.astype(jnp.int32),
         curvatures[0],
         residual,
         curvatures[-1],
-        before[0],
+        way.before[0],
         after[0],
-        before[-1],
+        way.before[-1],
         after[-1],
-        jnp.abs(distance),
-        products + len(value_fns) - 1 + unresolved,
-        evaluations.astype(jnp.int32),
+        distance,
+        leftmost.products + (1 if held_out else unresolved),
+        len(value_fns) * trials,
     )
 
 
-def _first_failure(finite: jax.Array, negative: jax.Array, certified: jax.Array, escaped: jax.Array) -> jax.Array:
-    return jnp.select(
-        [~finite, ~negative, ~certified, ~escaped], [NOT_FINITE, NO_NEGATIVE, BATCH_ALONE, NO_LOWER], ESCAPED
-    )
-
-
-def _explained(outcome: jax.Array, here: jax.Array, beside: jax.Array) -> jax.Array:
-    """An outcome without a way out, or why there is none: by what derivatives reach at the point and beside it."""
-    explained = jnp.where(beside < _DEAD, NOTHING_MOVES, outcome)
-    return jnp.where((here < _MOST_OF) & (beside > 2 * here), VANISHES, explained)
-
-
-def _direction(
-    operator: Operator,
-    value_fns: list[Callable[[Any], jax.Array]],
-    params: Any,
-    key: jax.Array,
-    max_products: jax.Array | int,
-    options: Options,
-) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
-    """A unit vector u, its residual, the products it took, and u.Hu on every batch."""
+def _leftmost(operator: Operator, key: jax.Array, max_products: jax.Array | int, options: Options) -> Eigenpairs:
     found, _ = lanczos(
         operator.apply,
         operator.like,
@@ -246,14 +226,30 @@ def _direction(
         k=1,
         which="smallest",
         basis_size=min(options.basis_size, operator.size + 1),
-        # One product is for the held-out batch, and one for a look at what derivatives reach.
-        max_products=max_products - len(value_fns),
+        # One product is for the held-out batch, or for a look at what derivatives reach.
+        max_products=max_products - 1,
         negative_tol=_DIRECTION_TOL,
     )
-    u = jax.tree.map(lambda leaf: leaf[0], found.vectors)
-    dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
-    others = (trees.dot(u, hvp(fn, params, u)).astype(dtype) for fn in value_fns[1:])
-    return u, found.residuals[0], found.products, jnp.stack([found.values[0].astype(dtype), *others])
+    return found
+
+
+def _first_failure(finite: jax.Array, negative: jax.Array, certified: jax.Array, escaped: jax.Array) -> jax.Array:
+    outcome = jnp.where(escaped, ESCAPED, NO_LOWER)
+    for holds, failure in ((certified, BATCH_ALONE), (negative, NO_NEGATIVE), (finite, NOT_FINITE)):
+        outcome = jnp.where(holds, outcome, failure)
+    return outcome
+
+
+def _explained(outcome: jax.Array, here: jax.Array, beside: jax.Array) -> jax.Array:
+    """An outcome without a way out, or why there is none: by what derivatives reach at the point and beside it."""
+    explained = jnp.where(beside < _DEAD, NOTHING_MOVES, outcome)
+    return jnp.where((here < _MOST_OF) & (beside > 2 * here), VANISHES, explained)
+
+
+def _step(length: jax.Array, direction: Vectors) -> Vectors:
+    """In the types that it is to have; zeros of a length of 0 also where the direction is not finite."""
+    steps = {kind: jnp.where(length == 0, 0, length * leaf) for kind, leaf in direction.items()}
+    return {kind: _really_rounded(leaf.astype(kind[1])) for kind, leaf in steps.items()}
 
 
 def _really_rounded(leaf: jax.Array) -> jax.Array:

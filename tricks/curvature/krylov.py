@@ -114,10 +114,14 @@ def orthogonalized(w: Vector, basis: jax.Array) -> tuple[Vector, jax.Array]:
     >>> orthogonalized(jnp.array([3.0, 4.0]), jnp.array([[1.0, 0.0]]))[0].tolist()
     [0.0, 4.0]
     """
-    h = matmul(basis, w)
-    w = w - matmul(h, basis)
-    correction = matmul(basis, w)
-    return w - matmul(correction, basis), h + correction
+
+    def once(_: Any, parts: tuple[Vector, jax.Array]) -> tuple[Vector, jax.Array]:
+        w, h = parts
+        correction = matmul(basis, w)
+        return w - matmul(correction, basis), h + correction
+
+    # A loop, so that it is compiled once.
+    return jax.lax.fori_loop(0, 2, once, (w, jnp.zeros(len(basis), w.dtype)))
 
 
 def extended(
@@ -138,9 +142,27 @@ def extended(
     >>> w.tolist(), projected.tolist()
     ([0.0, 0.0], [[2.0]])
     """
-    w, h = orthogonalized(apply(basis[row]), basis)
-    h = h[: len(projected)]
-    return w, projected.at[row].set(h).at[:, row].set(h)
+    w, h = orthogonalized(apply(row_of(basis, row)), basis)
+    return w, bordered(projected, row, h[: len(projected)])
+
+
+def row_of(array: jax.Array, index: jax.Array | int) -> jax.Array:
+    """array[index] of an index that is in range, without the checks of it that take longer to compile.
+
+    >>> row_of(jnp.eye(2), 1).tolist()
+    [0.0, 1.0]
+    """
+    return jax.lax.dynamic_index_in_dim(array, jnp.uint32(index), keepdims=False)
+
+
+def bordered(matrix: jax.Array, index: jax.Array | int, row: jax.Array) -> jax.Array:
+    """A matrix with a row, and a column that is the same.
+
+    >>> bordered(jnp.zeros((2, 2)), 1, jnp.array([1.0, 2.0])).tolist()
+    [[0.0, 1.0], [1.0, 2.0]]
+    """
+    here = jnp.arange(len(row)) == index
+    return jnp.where(here[:, None], row[None], jnp.where(here[None], row[:, None], matrix))
 
 
 def is_rounding(beta: jax.Array, norm: jax.Array) -> jax.Array:
@@ -189,7 +211,8 @@ def rotated(rotation: jax.Array, basis: jax.Array, wanted: jax.Array) -> jax.Arr
     width = basis.shape[1] // _BLOCKS
 
     def turn(block: jax.Array, basis: jax.Array) -> jax.Array:
-        columns = jax.lax.dynamic_slice_in_dim(basis, block * width, width, axis=1)
-        return jax.lax.dynamic_update_slice_in_dim(basis, matmul(rotation, columns), block * width, axis=1)
+        start = jnp.uint32(block) * width
+        columns = jax.lax.dynamic_slice_in_dim(basis, start, width, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(basis, matmul(rotation, columns), start, axis=1)
 
     return jax.lax.fori_loop(0, jnp.where(wanted, _BLOCKS, 0), turn, basis)

@@ -8,7 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
+from tricks.curvature.krylov import (
+    Flat,
+    bordered,
+    flattened,
+    is_rounding,
+    length,
+    matmul,
+    next_unit,
+    orthogonalized,
+    row_of,
+)
+from tricks.curvature.ritz import Ritz, kept_of, ritz_pairs, wanted_of
 
 _STARTS = 32  # Told apart; with one after a third more products each, 32 are a hundred thousand products.
 WHICH = ("smallest", "largest", "both")
@@ -29,23 +40,32 @@ class Eigenpairs(NamedTuple):
     """How often the operator was applied."""
 
 
-class _Cycle(NamedTuple):
+class _Search(NamedTuple):
     basis: jax.Array  # (m + 1, n) orthonormal rows, zero where not filled yet
     projected: jax.Array  # (m, m): A in the basis
     filled: jax.Array  # rows whose product is in `projected`
-    beta: jax.Array  # length of what the last product has outside the basis, which is the next row
     expected: jax.Array  # (m,): what the next row's product should have in the basis, if A is symmetric
     asymmetry: jax.Array  # by how much any had something else
     lost: jax.Array  # (starts, m): of each direction that was left for a new start, what the rows' products have of it
     starts: jax.Array  # how many were left so
-    values: jax.Array  # (m,) ascending Ritz values
-    coordinates: jax.Array  # (m, m) their vectors in the basis, as columns
+    norm: jax.Array  # of A, as far as it is known
+    values: jax.Array  # (wanted,) Ritz values
+    coordinates: jax.Array  # (m, wanted): their vectors in the basis
+    residuals: jax.Array  # (wanted,)
     products: jax.Array
     seen: jax.Array  # the wanted values when they last had converged
     verified_at: jax.Array  # products after which values that are still those count as verified
     goes_on: jax.Array  # whether another product is wanted
-    anew: jax.Array  # whether the pending row is a new start, from which only the wanted pairs are kept
     words: jax.Array  # two random words, of the directions that are taken where the space is left
+
+
+class _Next(NamedTuple):
+    """What follows a product."""
+
+    row: jax.Array  # (n,), a unit vector
+    beta: jax.Array  # how much of it the product has
+    finished: jax.Array  # whether none is wanted any more
+    anew: jax.Array  # whether it is a new start, from which only the wanted pairs are kept
 
 
 class _Plan(NamedTuple):
@@ -57,6 +77,11 @@ class _Plan(NamedTuple):
     tol: jax.Array
     negative_tol: float
     max_products: int | jax.Array
+
+    @property
+    def starts(self) -> int:
+        """How many directions that were left are told apart. A lone pair has converged where a space ends."""
+        return _STARTS if self.wanted > 1 else 0
 
 
 @partial(jax.jit, static_argnames=("k", "which", "basis_size", "sharding", "negative_tol"))
@@ -105,152 +130,134 @@ def lanczos(
     epsilon = jnp.finfo(flat.dtype).eps
     tol = jnp.maximum(tol, 40 * epsilon).astype(flat.dtype)
     wanted = 2 * k if which == "both" else k
-    m = min(basis_size - wanted, flat.size)
-    plan = _Plan(flat, k, which, wanted, m, tol, negative_tol, max_products)
-
-    def fill(cycle: _Cycle) -> _Cycle:
-        more = partial(_grown, plan)
-        return jax.lax.while_loop(lambda c: c.goes_on & (c.filled < m) & ~c.anew, more, _restarted(plan, cycle))
-
-    cycle = jax.lax.while_loop(lambda c: c.goes_on, fill, _first(plan, key))
-    ends, residuals, norm = _ends(plan, cycle), _residuals(plan, cycle), _norm_of_operator(cycle)
+    plan = _Plan(flat, k, which, wanted, min(basis_size - wanted, flat.size), tol, negative_tol, max_products)
+    end = jax.lax.while_loop(lambda search: search.goes_on, partial(_grown, plan), _first(plan, key))
     # A row of zeros for the pending vector: a slice of the basis would be a copy of it.
-    coordinates = jnp.pad(cycle.coordinates[:, ends], ((0, 1), (0, 0))).T
+    rows = jnp.pad(end.coordinates, ((0, 1), (0, 0))).T
     pairs = Eigenpairs(
-        cycle.values[ends],
+        end.values,
         # One after the other, or they would lie in memory twice.
-        jax.lax.map(lambda row: flat.to_tree(matmul(row, cycle.basis)), coordinates),
+        jax.lax.map(lambda row: flat.to_tree(matmul(row, end.basis)), rows),
         # What rounding adds to every product.
-        residuals + 40 * epsilon * norm,
-        residuals <= tol * norm,
-        cycle.products,
+        end.residuals + 40 * epsilon * end.norm,
+        end.residuals <= tol * end.norm,
+        end.products,
     )
-    return pairs, cycle.asymmetry / jnp.maximum(norm, jnp.finfo(flat.dtype).tiny)
+    return pairs, end.asymmetry / jnp.maximum(end.norm, jnp.finfo(flat.dtype).tiny)
 
 
-def _first(plan: _Plan, key: jax.Array) -> _Cycle:
+def _first(plan: _Plan, key: jax.Array) -> _Search:
     dtype = plan.flat.dtype
-    return _Cycle(
+    words = jax.random.bits(jax.random.fold_in(key, 1), (2,), jnp.uint32) if plan.starts else jnp.zeros(2, jnp.uint32)
+    return _Search(
         basis=plan.flat.zeros(plan.m + 1).at[0].set(plan.flat.random(key)),
         projected=jnp.zeros((plan.m, plan.m), dtype),
         filled=jnp.int32(0),
-        beta=jnp.zeros([], dtype),
         expected=jnp.zeros(plan.m, dtype),
         asymmetry=jnp.zeros([], dtype),
-        lost=jnp.zeros((_STARTS, plan.m), dtype),
+        lost=jnp.zeros((plan.starts, plan.m), dtype),
         starts=jnp.int32(0),
-        values=jnp.zeros(plan.m, dtype),
-        coordinates=jnp.eye(plan.m, dtype=dtype),
+        norm=jnp.zeros([], dtype),
+        values=jnp.zeros(plan.wanted, dtype),
+        coordinates=jnp.zeros((plan.m, plan.wanted), dtype),
+        residuals=jnp.zeros(plan.wanted, dtype),
         products=jnp.int32(0),
         seen=jnp.full(plan.wanted, jnp.inf, dtype),
         verified_at=jnp.int32(0),
         goes_on=jnp.bool_(True),
-        anew=jnp.bool_(False),
-        words=jax.random.bits(jax.random.fold_in(key, 1), (2,), jnp.uint32),
+        words=words,
     )
 
 
-def _ends(plan: _Plan, cycle: _Cycle) -> jax.Array:
-    low = jnp.arange(plan.k)
-    high = cycle.filled - plan.k + low
-    return {"smallest": low, "largest": high, "both": jnp.concatenate([low, high])}[plan.which]
-
-
-def _norm_of_operator(cycle: _Cycle) -> jax.Array:
-    return jnp.max(jnp.where(jnp.arange(len(cycle.values)) < cycle.filled, jnp.abs(cycle.values), 0))
-
-
-def _residuals(plan: _Plan, cycle: _Cycle) -> jax.Array:
-    parts = cycle.coordinates[:, _ends(plan, cycle)]
-    left_behind = jnp.sum(jnp.abs(matmul(cycle.lost, parts)), axis=0)
-    return left_behind + cycle.beta * jnp.abs(parts[cycle.filled - 1])
-
-
-def _exact(plan: _Plan, cycle: _Cycle, tol: jax.Array) -> jax.Array:
-    allowed = jnp.maximum(tol * _norm_of_operator(cycle), -plan.negative_tol * cycle.values[_ends(plan, cycle)])
-    return (cycle.filled >= plan.wanted) & jnp.all(_residuals(plan, cycle) <= allowed)
-
-
-def _done(plan: _Plan, cycle: _Cycle) -> jax.Array:
-    exact = _exact(plan, cycle, plan.tol)
-    if plan.k == 1:
-        return exact
-    change = jnp.abs(cycle.values[_ends(plan, cycle)] - cycle.seen)
-    unchanged = jnp.all(change <= plan.tol * _norm_of_operator(cycle))
-    return exact & unchanged & (cycle.products >= cycle.verified_at)
-
-
-def _grown(plan: _Plan, cycle: _Cycle) -> _Cycle:
-    """One product more."""
-    row, products = cycle.filled, cycle.products + 1
-    w, projected = extended(plan.flat.apply, cycle.basis, cycle.projected, row)
+def _grown(plan: _Plan, search: _Search) -> _Search:
+    """One product more, and room for the next."""
+    row = search.filled
+    w, h = orthogonalized(plan.flat.apply(row_of(search.basis, row)), search.basis)
+    h, here = h[: plan.m], jnp.arange(plan.m) == row
+    projected = bordered(search.projected, row, h)
+    ritz = ritz_pairs(projected, row + 1, search.norm + jnp.sum(jnp.abs(h)))
     beta = length(w)
-    asymmetry = jnp.abs(projected[row] - cycle.expected) - jnp.sum(jnp.abs(cycle.lost), axis=0)
+    asymmetry = jnp.abs(h - search.expected) - jnp.sum(jnp.abs(search.lost), axis=0)
     asymmetry = jnp.max(jnp.where(jnp.arange(plan.m) < row, asymmetry, 0), initial=0)
-    values, coordinates = _ritz(projected, row + 1)
-    cycle = cycle._replace(
-        projected=projected, filled=row + 1, beta=beta, values=values, coordinates=coordinates, products=products
+    coordinates = wanted_of(ritz.coordinates, row + 1, plan.k, plan.which)
+    left_behind = jnp.sum(jnp.abs(matmul(search.lost, coordinates)), axis=0)
+    search = search._replace(
+        projected=projected,
+        filled=row + 1,
+        asymmetry=jnp.maximum(search.asymmetry, asymmetry + 0 * beta),
+        norm=jnp.maximum(jnp.abs(ritz.values[0]), jnp.abs(row_of(ritz.values, row))),
+        values=wanted_of(ritz.values, row + 1, plan.k, plan.which),
+        coordinates=coordinates,
+        residuals=left_behind + beta * jnp.abs(row_of(coordinates, row)),
+        products=search.products + 1,
     )
+    finished, unit = _exact(plan, search, plan.tol), w / jnp.maximum(beta, jnp.finfo(w.dtype).tiny)
+    following = _Next(unit, beta, finished, jnp.bool_(False))
+    # A lone pair has converged where the space ends, and there the search ends, too.
+    if plan.wanted > 1:
+        search, following = _verified(plan, search, w, following)
+    more = (search.products < plan.max_products) & (row + 1 < plan.flat.size)
+    search = search._replace(
+        basis=jax.lax.dynamic_update_index_in_dim(search.basis, following.row, jnp.uint32(row) + 1, 0),
+        expected=jnp.where(here, following.beta, 0),
+        goes_on=more & ~following.finished & jnp.isfinite(beta),
+    )
+    return _restarted(plan, search, ritz, following)
+
+
+def _exact(plan: _Plan, search: _Search, tol: jax.Array) -> jax.Array:
+    allowed = jnp.maximum(tol * search.norm, -plan.negative_tol * search.values)
+    return (search.filled >= plan.wanted) & jnp.all(search.residuals <= allowed)
+
+
+def _verified(plan: _Plan, search: _Search, w: jax.Array, following: _Next) -> tuple[_Search, _Next]:
+    """Where the space ends, or the pairs have converged, another direction follows, until one brings nothing new."""
+    beta, exact = following.beta, following.finished
+    here, late = jnp.arange(plan.m) == search.filled - 1, search.products >= search.verified_at
+    unchanged = jnp.all(jnp.abs(search.values - search.seen) <= plan.tol * search.norm)
+    finished = exact & ((unchanged & late) | (plan.k == 1))
     # Each new start may lose half of what the ones before left of the tolerance.
-    share = 1 - 0.5 ** (cycle.starts + 1).astype(beta.dtype)
-    converged = _exact(plan, cycle, share * plan.tol) & (products >= cycle.verified_at)
-    leaves = converged | is_rounding(beta, _norm_of_operator(cycle))
-    finished = _done(plan, cycle)
-    from_here_on = converged & ~finished
-    following = next_unit(w, cycle.basis, leaves, partial(plan.flat.another, cycle.words, products))
-    return cycle._replace(
-        basis=jax.lax.dynamic_update_index_in_dim(cycle.basis, following, row + 1, 0),
-        beta=jnp.where(leaves, 0, beta),
-        lost=cycle.lost.at[jnp.minimum(cycle.starts, _STARTS - 1), row].add(jnp.where(leaves, beta, 0)),
-        starts=cycle.starts + from_here_on,
-        anew=from_here_on,
-        seen=jnp.where(from_here_on, values[_ends(plan, cycle)], cycle.seen),
-        verified_at=jnp.where(from_here_on, products + jnp.maximum(plan.wanted + 2, products // 3), cycle.verified_at),
-        goes_on=(products < plan.max_products) & (row + 1 < plan.flat.size) & ~finished & jnp.isfinite(beta),
-        expected=jnp.zeros_like(cycle.expected).at[row].set(jnp.where(leaves, 0, beta)),
-        asymmetry=jnp.maximum(cycle.asymmetry, asymmetry + 0 * beta),
+    share = 1 - 0.5 ** (search.starts + 1).astype(w.dtype)
+    converged = _exact(plan, search, share * plan.tol) & late
+    leaves = converged | is_rounding(beta, search.norm)
+    anew = converged & ~finished
+    unit = next_unit(w, search.basis, leaves, partial(plan.flat.another, search.words, search.products))
+    start = jnp.arange(plan.starts) == jnp.minimum(search.starts, plan.starts - 1)
+    verified_at = search.products + jnp.maximum(plan.wanted + 2, search.products // 3)
+    search = search._replace(
+        lost=search.lost + jnp.where(start[:, None] & here[None] & leaves, beta, 0),
+        starts=search.starts + anew,
+        seen=jnp.where(anew, search.values, search.seen),
+        verified_at=jnp.where(anew, verified_at, search.verified_at),
     )
+    return search, _Next(unit, jnp.where(leaves, 0, beta), finished, anew)
 
 
-def _restarted(plan: _Plan, cycle: _Cycle) -> _Cycle:
+def _restarted(plan: _Plan, search: _Search, ritz: Ritz, following: _Next) -> _Search:
     """Makes room in the basis: its first rows become the Ritz vectors that are kept, and the pending one.
 
     Where the basis is full those nearest the wanted ends; for a new start the wanted ones alone, as what the others
     have outside the basis is left behind.
     """
-    keep = _kept(plan.k, plan.which, plan.m)
-    restarts = (cycle.filled == plan.m) | cycle.anew
-    count = jnp.where(cycle.anew, plan.wanted, len(keep))
-    ranks = jnp.where(cycle.anew, jnp.resize(_ends(plan, cycle), keep.shape), keep)
-    chosen = jnp.where(jnp.arange(len(keep)) < count, cycle.coordinates[:, ranks], 0)
-    first = slice(0, len(keep))
-    rotation = jnp.zeros((plan.m + 1, plan.m + 1), chosen.dtype)
-    rotation = rotation.at[first, : plan.m].set(chosen.T).at[count, cycle.filled].set(1)
-    values = jnp.where(jnp.arange(len(keep)) < count, cycle.values[ranks], 0)
-    projected = jnp.zeros_like(cycle.projected).at[first, first].set(jnp.diag(values))
-    lost = jnp.zeros_like(cycle.lost).at[:, first].set(matmul(cycle.lost, chosen))
-    expected = jnp.zeros_like(cycle.expected).at[first].set(cycle.beta * chosen[cycle.filled - 1])
-    return cycle._replace(
-        basis=plan.flat.rotated(rotation, cycle.basis, restarts),
-        projected=jnp.where(restarts, projected, cycle.projected),
-        lost=jnp.where(restarts, lost, cycle.lost),
-        expected=jnp.where(restarts, expected, cycle.expected),
-        filled=jnp.where(restarts, count, cycle.filled),
-        anew=jnp.bool_(False),
+    anew = following.anew
+    restarts = search.goes_on & ((search.filled == plan.m) | anew)
+    kept, values = (kept_of(part, plan.k, plan.which) for part in (ritz.coordinates, ritz.values))
+    count: jax.Array | int = kept.shape[1]
+    if plan.wanted > 1:
+        # None is kept as a column of zeros.
+        more = (0, kept.shape[1] - plan.wanted)
+        kept = jnp.where(anew, jnp.pad(search.coordinates, ((0, 0), more)), kept)
+        values = jnp.where(anew, jnp.pad(search.values, more), values)
+        count = jnp.where(anew, plan.wanted, count)
+    rest = plan.m - kept.shape[1]
+    places = jnp.arange(plan.m + 1)
+    pending = (places == count)[:, None] & (places == search.filled)[None]
+    rotation = jnp.where(pending, 1, jnp.pad(kept.T, ((0, rest + 1), (0, 1))))
+    expected = following.beta * row_of(kept, search.filled - 1)
+    return search._replace(
+        basis=plan.flat.rotated(rotation, search.basis, restarts),
+        projected=jnp.where(restarts, jnp.diag(jnp.pad(values, (0, rest))), search.projected),
+        lost=jnp.where(restarts, jnp.pad(matmul(search.lost, kept), ((0, 0), (0, rest))), search.lost),
+        expected=jnp.where(restarts, jnp.pad(expected, (0, rest)), search.expected),
+        filled=jnp.where(restarts, count, search.filled),
     )
-
-
-def _kept(k: int, which: str, m: int) -> jax.Array:
-    """Which Ritz vectors, by their rank, survive a restart: the wanted ones and as many again, but half at most."""
-    if which == "both":
-        half = max(k, m // 4)
-        return jnp.array([*range(half), *range(m - half, m)]) if 2 * half < m else jnp.arange(m)
-    count = min(max(k, m // 2), m)
-    return jnp.arange(count) if which == "smallest" else jnp.arange(m - count, m)
-
-
-def _ritz(projected: jax.Array, filled: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Eigenpairs of the filled part, ascending; those of the empty rest come after them."""
-    bound = jnp.max(jnp.sum(jnp.abs(projected), axis=0))
-    empty = jnp.arange(len(projected)) >= filled
-    return jnp.linalg.eigh(projected + jnp.diag(jnp.where(empty, 2 * bound + 1e-3 * (bound == 0), 0)))

@@ -5,49 +5,56 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+from jax.flatten_util import ravel_pytree
 
 from tricks.curvature import trees
-from tricks.curvature.products import Operator
+from tricks.random_words import random_words
 
 MOST_TRIALS = 24
 _SMALLEST, _GROWTH = 1e-3, 1.5
 _RISE = 0.01  # Of the loss.
 
 
-def shares_reached(
-    value_fn: Callable[[Any], jax.Array], operator: Operator, params: Any, key: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """How much of the parameters derivatives reach, here and a little beside.
+def share_reached(*derivatives: Any) -> jax.Array:
+    """The share of entries at which any of some derivatives is not 0.
 
-    Where they reach little here and more beside, they vanish here alone, as at 0 of a product of three. Where they
-    reach little in both, units are dead.
+    Args:
+        derivatives: pytrees of one structure, as gradients and products are.
+
+    Returns:
+        A scalar from 0 to 1.
+
+    >>> float(share_reached(jnp.array([0.0, 1.0, 0.0, 0.0]), jnp.array([0.0, -1.0, 2.0, 0.0])))
+    0.5
+    """
+    reached = jax.tree.map(lambda *leaves: sum(jnp.abs(leaf) for leaf in leaves) != 0, *derivatives)
+    counts = [jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(reached)]
+    return sum(counts, jnp.zeros([])) / trees.size(reached)
+
+
+def gradient_beside(value_fn: Callable[[Any], jax.Array], params: Any, key: jax.Array) -> Any:
+    """The gradient a little beside a point, in a random direction.
+
+    Where derivatives reach little at a point and more beside it, they vanish there alone, as at 0 of a product of
+    three. Where they reach little in both, units are dead.
 
     Args:
         value_fn: the loss.
-        operator: its Hessian at the point, with its gradient.
         params: the point.
-        key: of a random vector and of the place beside.
+        key: of the direction.
 
     Returns:
-        The share of entries that the gradient or a product with a random vector reaches at the point, and the share
-        that the gradient reaches beside it.
+        A pytree as the parameters.
 
-    >>> from tricks.curvature.products import hessian
-    >>> point, product = jnp.zeros(3), jnp.prod
-    >>> [float(share) for share in shares_reached(product, hessian(product, point), point, jax.random.key(0))]
-    [0.0, 1.0]
+    >>> share_reached(gradient_beside(jnp.prod, jnp.zeros(3), jax.random.key(0))).tolist()
+    1.0
     """
-    direction = trees.random_normal(key, params)
-    product = operator.apply(jax.tree.map(lambda z, v: z.astype(v.dtype), direction, operator.like))
-    here = jax.tree.map(lambda g, h: jnp.abs(g) + jnp.abs(h), operator.gradient, product)
-    beside = jax.grad(value_fn)(optax.apply_updates(params, trees.scale(_SMALLEST, direction)))
-    return _share_of_nonzero(here), _share_of_nonzero(beside)
-
-
-def _share_of_nonzero(tree: Any) -> jax.Array:
-    counts = [jnp.count_nonzero(leaf) for leaf in jax.tree.leaves(tree)]
-    return sum(counts, jnp.zeros([])) / trees.size(tree)
+    flat, unravel = ravel_pytree(params)
+    first, second = jnp.ravel(jax.random.key_data(key))[:2]
+    # Words of 0 would give a direction that is 0 at its first entry.
+    words = random_words(~first, ~second, flat.shape)
+    direction = jax.lax.bitcast_convert_type(words, jnp.int32).astype(jnp.float32) / 2.0**31
+    return jax.grad(value_fn)(unravel((flat + _SMALLEST * 3**0.5 * direction).astype(flat.dtype)))
 
 
 class _Growth(NamedTuple):

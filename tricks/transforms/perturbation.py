@@ -9,7 +9,8 @@ import optax
 from tricks import plateau
 from tricks.arguments import require_params, require_positive
 from tricks.branches import when
-from tricks.transforms.plateau_trigger import later, require_trigger, require_value
+from tricks.curvature import trees
+from tricks.transforms.plateau_trigger import later, require_value, require_window
 
 
 class PerturbationState(NamedTuple):
@@ -55,19 +56,18 @@ def perturb_on_plateau(
 
     >>> tx = perturb_on_plateau(optax.sgd(0.1), radius=0.1, window=1)
     >>> state = tx.init(jnp.zeros(2))
+    >>> update = jax.jit(tx.update)
     >>> for _ in range(2):
-    ...     updates, state = tx.update(jnp.zeros(2), state, jnp.zeros(2), value=1.0)
+    ...     updates, state = update(jnp.zeros(2), state, jnp.zeros(2), value=1.0)
     >>> int(state.perturbations), bool(0 < jnp.linalg.norm(updates) < 0.1)
     (1, True)
 
     Source: Jin et al., arXiv 1703.00887.
     """
-    from tricks.curvature import trees
-
     inner = optax.with_extra_args_support(inner)
-    require_trigger(window, min_improvement, cooldown)
-    require_positive("radius", radius)
     pause = window if cooldown is None else cooldown
+    require_window(window, min_improvement, pause)
+    require_positive("radius", radius)
 
     def init_fn(params: optax.Params) -> PerturbationState:
         return PerturbationState(inner.init(params), plateau.init(), *(jnp.int32(0) for _ in range(4)))
@@ -81,7 +81,7 @@ def perturb_on_plateau(
         **extra_args: Any,
     ) -> tuple[optax.Updates, PerturbationState]:
         require_params(params, updates)
-        require_value(value, "needed by escape_saddle alone")
+        require_value(value)
         trees.require_floating("params", params)
         updates, inner_state = inner.update(updates, state.inner_state, params, value=value, **extra_args)
         watched, on_plateau = plateau.update(state.plateau, jax.lax.stop_gradient(value), window, min_improvement)
@@ -107,8 +107,6 @@ def perturb_on_plateau(
 
 
 def _in_ball(key: jax.Array, like: Any, radius: float) -> Any:
-    from tricks.curvature import trees
-
     direction_key, length_key = jax.random.split(key)
     direction = trees.random_normal(direction_key, like)
     length = radius * jax.random.uniform(length_key) ** (1 / trees.size(like))

@@ -20,32 +20,50 @@ def later(steps: jax.Array, pause: Any) -> jax.Array:
     return steps + jnp.minimum(pause, jnp.iinfo(steps.dtype).max - steps)
 
 
-def require_trigger(window: Any, min_improvement: Any, cooldown: Any) -> None:
-    """Refuses a trigger that is out of range.
+def require_window(window: Any, min_improvement: Any, cooldown: Any) -> None:
+    """Refuses a plateau that is out of range.
 
     Raises:
         ValueError: with the name, the value, and what is allowed.
+
+    >>> require_window(0, 0.01, 100)
+    Traceback (most recent call last):
+    ...
+    ValueError: window is 0; allowed: an integer, 1 to 1073741824
     """
     require_integer("window", window, least=1, most=LATEST)
     require_not_negative("min_improvement", min_improvement)
-    if cooldown is not None:
-        require_integer("cooldown", cooldown, least=0, most=LATEST)
+    require_integer("cooldown", cooldown, least=0, most=LATEST)
 
 
-def require_value(value: Any, value_fn: Any) -> None:
-    """Refuses an update without the loss, or without the function that gives it.
+def require_value(value: Any) -> None:
+    """Refuses an update without the loss.
 
     Raises:
-        ValueError: with the name of what is missing and how to give it.
+        ValueError: with what is missing, or not a scalar, and how to give it.
+
+    >>> require_value(jnp.ones(2))
+    Traceback (most recent call last):
+    ...
+    ValueError: value has the shape (2,); allowed: a scalar, the training loss of this step
     """
-    for name, given, what in (
-        ("value", value, "the training loss of this step"),
-        ("value_fn", value_fn, "a function of the parameters, the loss on a batch of its own"),
-    ):
-        if given is None:
-            raise ValueError(
-                f"{name} is missing: call update(gradient, state, params, value=loss, value_fn=loss_of_params); {name} "
-                f"is {what}"
-            )
+    _require_given("value", value, "the training loss of this step")
     if jnp.shape(value) != ():
         raise ValueError(f"value has the shape {jnp.shape(value)}; allowed: a scalar, the training loss of this step")
+
+
+def require_value_fn(value_fn: Any) -> None:
+    """Refuses an update without the function that gives the loss.
+
+    Raises:
+        ValueError: with how to give it.
+    """
+    _require_given("value_fn", value_fn, "a function of the parameters, the loss on a batch of its own")
+
+
+def _require_given(name: str, given: Any, what: str) -> None:
+    if given is None:
+        raise ValueError(
+            f"{name} is missing: call update(gradient, state, params, value=loss, value_fn=loss_of_params); {name} "
+            f"is {what}"
+        )
