@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from absl import flags
 
+from tricks.cli.command import run
 from tricks.data import prepared
 from tricks.errors import UserError
-from tricks.training.command import run
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where to prepare it; default $TFDS_DATA_DIR or ~/tensorflow_datasets.")
 _MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the set's original files.")

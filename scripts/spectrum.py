@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 # Before the imports, which take seconds; and an exception must not meet XLA's threads in the middle of their work.
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -17,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from absl import flags
 
+from tricks.cli.command import run
+from tricks.cli.json_files import write_json
+from tricks.cli.screen import say
 from tricks.diagnosis import finished_run, spectrum
 from tricks.errors import UserError
-from tricks.training import run_directory
-from tricks.training.command import run
-from tricks.training.progress import say
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run directory.")
 _SPLIT = flags.DEFINE_string("split", "train", "Whose loss is looked at: train, validation or test.")
@@ -43,18 +42,19 @@ def main(arguments: list[str]) -> None:
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; give the directory of a run, such as --workdir=runs/digits")
     workdir = Path(_WORKDIR.value).expanduser()
-    trained = finished_run.load(workdir, _WEIGHTS.value)
-    sample: dict[str, Any] = {"split": _SPLIT.value, "examples": _EXAMPLES.value, "seed": _SEED.value}
-    point, content = spectrum.analyse(
-        trained,
-        **sample,
+    subject = spectrum.subject_of(
+        finished_run.load(workdir, _WEIGHTS.value),
+        split=_SPLIT.value,
+        examples=_EXAMPLES.value,
         statistics=_STATISTICS.value,
-        tolerance=_TOLERANCE.value,
-        gradient_tolerance=_GRADIENT_TOLERANCE.value,
+        seed=_SEED.value,
+    )
+    point = spectrum.analyse(
+        subject, tolerance=_TOLERANCE.value, gradient_tolerance=_GRADIENT_TOLERANCE.value, seed=_SEED.value
     )
     say(spectrum.table(point))
-    run_directory.write_json(workdir / "spectrum.json", content)
-    spectrum.draw(trained, point, workdir, **sample)
+    write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
+    spectrum.draw(subject, point, workdir)
     say(f"written: {workdir}/spectrum.json, spectrum.png, surface.png")
 
 

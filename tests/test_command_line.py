@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,12 +158,15 @@ def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
         "runpy.run_path('train.py', run_name='__main__')"
     )
     line = run_python("-c", code, f"--workdir={tmp_path}", f"--config={PLAIN}").mistake()
-    assert "the checkpoint of step 120 cannot be written" in line
+    # Which step that is depends on how fast they are written.
+    steps = re.search(r"checkpoint of step (\d+) cannot be written.* last good checkpoint is of step (\d+)", line)
+    failed, kept = map(int, steps.groups())
     assert "no space left" in line
-    assert "the last good checkpoint is of step 80" in line
+    assert 0 < kept < failed
+    assert f"{kept:08d}" in os.listdir(tmp_path / "checkpoints")
     done = train(tmp_path)
     assert done.status == 0, done
-    assert "at step 80 of 800" in done.output
+    assert f"at step {kept} of 800" in done.output
 
 
 def test_output_that_nobody_reads_does_not_stop_the_run(tmp_path):
@@ -254,8 +258,9 @@ def test_run_directory_is_complete(tmp_path):
     names = {path.name.split(".")[0] for path in tmp_path.iterdir()}
     assert {"config", "metrics", "summary", "checkpoints", "events", "curves"} <= names
     lines = read_metrics(tmp_path)
-    keys = ["step", "epoch", "split", "loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second"]
-    assert all(list(line) == keys for line in lines)
+    keys = ["step", "epoch", "split", "loss", "accuracy"]
+    of_steps = ["gradient_norm", "learning_rate", "examples_per_second"]
+    assert all(list(line) == keys + of_steps * (line["split"] == "train") for line in lines)
     training = [line for line in lines if line["split"] == "train"]
     assert all(line["gradient_norm"] > 0 and line["learning_rate"] == pytest.approx(1e-3) for line in training)
     assert [line["epoch"] for line in lines if line["split"] == "validation"] == [0, 1, 2, 3]

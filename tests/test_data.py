@@ -10,7 +10,7 @@ import pytest
 from sklearn import datasets
 
 from conftest import MNIST_FILES, run_python, train
-from tricks.data import load, prepared
+from tricks.data import bundled, load, prepared
 from tricks.errors import UserError
 
 
@@ -29,6 +29,15 @@ def test_bundled_sets(name, examples, features, classes):
         assert split.targets.dtype == (np.int32 if classes else np.float32)
     assert len(data.test.targets) == round(0.2 * examples)
     assert len(data.validation.targets) == round(0.2 * (examples - len(data.test.targets)))
+
+
+@pytest.mark.parametrize("name", bundled.NAMES)
+def test_bundled_sets_are_what_scikit_learn_loads(name):
+    options = {"scaled": False} if name == "diabetes" else {}
+    features, targets = getattr(datasets, f"load_{name}")(return_X_y=True, **options)
+    raw = bundled.read(name)
+    np.testing.assert_array_equal(raw.features, features)
+    np.testing.assert_array_equal(raw.targets, targets)
 
 
 def _restored(data, split):

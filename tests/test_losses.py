@@ -17,15 +17,19 @@ def _softmax(z):
     return e / e.sum(axis=1, keepdims=True)
 
 
+def _pair(measures):
+    return measures["loss"], measures["accuracy"]
+
+
 def test_cross_entropy():
-    loss, accuracy = losses.cross_entropy(OUTPUTS, TARGETS)
+    loss, accuracy = _pair(losses.cross_entropy(OUTPUTS, TARGETS))
     p = _softmax(OUTPUTS.astype(np.float64))
     np.testing.assert_allclose(loss, -np.log(p[np.arange(50), TARGETS]), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(accuracy, OUTPUTS.argmax(axis=1) == TARGETS)
 
 
 def test_softmax_squared_error():
-    loss, accuracy = losses.softmax_squared_error(OUTPUTS, TARGETS)
+    loss, accuracy = _pair(losses.softmax_squared_error(OUTPUTS, TARGETS))
     expected = np.square(np.eye(4)[TARGETS] - _softmax(OUTPUTS.astype(np.float64))).sum(axis=1)
     np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(accuracy, OUTPUTS.argmax(axis=1) == TARGETS)
@@ -34,24 +38,53 @@ def test_softmax_squared_error():
 def test_sigmoid_is_softmax_over_two_classes():
     targets = TARGETS % 2
     logit = OUTPUTS[:, :1]
-    loss, accuracy = losses.sigmoid(logit, targets)
+    loss, accuracy = _pair(losses.sigmoid(logit, targets))
     two = np.concatenate([np.zeros_like(logit), logit], axis=1)
-    same_loss, same_accuracy = losses.cross_entropy(two, targets)
+    same_loss, same_accuracy = _pair(losses.cross_entropy(two, targets))
     np.testing.assert_allclose(loss, same_loss, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(accuracy, same_accuracy)
 
 
 def test_squared_error():
     targets = RNG.normal(size=50).astype(np.float32)
-    loss, accuracy = losses.squared_error(OUTPUTS[:, :1], targets)
-    np.testing.assert_allclose(loss, (OUTPUTS[:, 0] - targets) ** 2, rtol=1e-6)
-    assert np.isnan(accuracy).all()
+    measures = losses.squared_error(OUTPUTS[:, :1], targets)
+    assert list(measures) == ["loss"], "a regression has no accuracy"
+    np.testing.assert_allclose(measures["loss"], (OUTPUTS[:, 0] - targets) ** 2, rtol=1e-6)
+
+
+def test_a_loss_names_its_measures_and_counts_its_outputs():
+    for name, loss in losses.LOSSES.items():
+        targets = TARGETS[:, None][:, 0] % 2
+        outputs = OUTPUTS[:, :1] if name in ("sigmoid", "squared_error") else OUTPUTS[:, :2]
+        assert tuple(losses.loss_first(loss(outputs, targets))) == loss.names, name
+        assert all(measure.shape == (50,) for measure in loss(outputs, targets).values())
+    assert [losses.named(name).count_outputs(2) for name in ("cross_entropy", "softmax_squared_error", "sigmoid")] == [
+        2,
+        2,
+        1,
+    ]
+    assert losses.named("squared_error").count_outputs(None) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "said"),
+    [
+        ("cross_entropy", None, "takes classes, and the targets are numbers: choose squared_error"),
+        ("softmax_squared_error", None, "takes classes"),
+        ("sigmoid", None, "takes classes"),
+        ("sigmoid", 3, "takes 2 classes, and the targets have 3 classes: choose cross_entropy"),
+        ("squared_error", 2, "takes numbers, and the targets are 2 classes: choose cross_entropy"),
+    ],
+)
+def test_a_loss_refuses_targets_that_it_cannot_take(name, classes, said):
+    with pytest.raises(ValueError, match=said):
+        losses.named(name).count_outputs(classes)
 
 
 def test_far_wrong_squared_error_has_a_flat_gradient_where_cross_entropy_has_not():
     def slope(measure):
         outputs = jnp.array([[20.0, 0.0]])
-        return float(jnp.linalg.norm(jax.grad(lambda z: measure(z, jnp.array([1]))[0][0])(outputs)))
+        return float(jnp.linalg.norm(jax.grad(lambda z: measure(z, jnp.array([1]))["loss"][0])(outputs)))
 
     assert slope(losses.cross_entropy) > 1
     assert slope(losses.softmax_squared_error) < 1e-6
@@ -61,5 +94,5 @@ def test_far_wrong_squared_error_has_a_flat_gradient_where_cross_entropy_has_not
 def test_extreme_outputs_stay_finite(outputs):
     extreme = jnp.array([[outputs, 0.0]])
     for measure in (losses.cross_entropy, losses.softmax_squared_error):
-        assert np.isfinite(measure(extreme, jnp.array([1]))[0]).all()
-    assert np.isfinite(losses.sigmoid(extreme[:, :1], jnp.array([1]))[0]).all()
+        assert np.isfinite(measure(extreme, jnp.array([1]))["loss"]).all()
+    assert np.isfinite(losses.sigmoid(extreme[:, :1], jnp.array([1]))["loss"]).all()

@@ -28,4 +28,4 @@ def test_benchmark_writes_a_line_for_each_comparison(tmp_path):
 
 
 def test_benchmark_of_another_name_is_refused():
-    assert "give one benchmark: train" in run_python("scripts/benchmark.py", "trian").mistake()
+    assert "give one benchmark: train, start" in run_python("scripts/benchmark.py", "trian").mistake()

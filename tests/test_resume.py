@@ -13,7 +13,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from conftest import interrupt, read_metrics, start, train
-from tricks.training import checkpoints, loop, run_directory, state
+from tricks import early_stopping
+from tricks.training import checkpoints, run_directory, state, stored_weights
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
@@ -187,16 +188,29 @@ _SCALARS = {
 }
 
 
+def _loop_state(train_state):
+    copy = jax.tree.map(jnp.copy, state.weights(train_state))
+    return state.LoopState(train_state, copy, early_stopping.init())
+
+
 def test_scalars_of_a_checkpoint_come_back_bit_for_bit(tmp_path):
     scalars = {name: jnp.asarray(value) for name, value in _SCALARS.items()}
-    train_state = state.create(scalars | {"array": jnp.ones(3)}, {}, optax.sgd(0.1), jax.random.key(0))
+    params = scalars | {"array": jnp.ones(3)}
+    train_state = state.TrainState(jnp.int32(0), params, {}, optax.sgd(0.1).init(params), jax.random.key(0))
     saved = checkpoints.open_directory(tmp_path / "checkpoints")
-    checkpoints.save(saved, loop.initial(train_state), {})
-    restored, _ = checkpoints.restore(saved, loop.initial(jax.tree.map(jnp.zeros_like, train_state)))
+    checkpoints.save(saved, _loop_state(train_state), {})
+    restored, _ = checkpoints.restore(saved, _loop_state(jax.tree.map(jnp.zeros_like, train_state)))
     for name, value in _SCALARS.items():
         for params in (restored.train.params, restored.best.params):
             assert params[name].dtype == value.dtype
             assert np.asarray(params[name]).tobytes() == np.asarray(value).tobytes(), name
+    # And so those who read the weights alone.
+    like = jax.tree.map(jnp.zeros_like, state.weights(train_state))
+    for which in ("last", "best"):
+        weights, step = stored_weights.read(tmp_path / "checkpoints", which, like)
+        assert step == 0
+        for name, value in _SCALARS.items():
+            assert np.asarray(weights.params[name]).tobytes() == np.asarray(value).tobytes(), (which, name)
 
 
 def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, interrupt, read_metrics, run_python, train
+from tricks import streams
 from tricks.curvature import dense, hessian
+from tricks.data import draw
 from tricks.diagnosis import finished_run, spectrum
 from tricks.errors import UserError
 from tricks.losses import Batch, objective
+from tricks.training import run_directory
 
 SMALL = ("--config.model.hidden_sizes=10", "--config.model.activation=tanh", "--config.train.epochs=4")
 
@@ -36,9 +39,9 @@ def test_training_logs_curvature(small):
     assert all("trace" not in row for row in read_metrics(small) if row["split"] != "curvature")
     # The last line against the whole matrix of the same examples.
     run = finished_run.load(small)
-    chosen = np.sort(np.random.default_rng((0, 1)).permutation(len(run.data.train.targets))[:300])
-    batch = Batch(run.data.train.features[chosen], run.data.train.targets[chosen])
-    loss_fn = objective(run.apply, run.measure, run.weights.model_state)
+    (sample,) = draw(run.data.train, [300], streams.sample(0, "curvature"))
+    batch = Batch(*sample)
+    loss_fn = objective(run.network.apply, run.loss, run.weights.model_state)
     values = np.linalg.eigvalsh(np.asarray(dense(hessian(loss_fn, run.weights.params, [batch])), np.float64))
     last = rows[-1]
     assert last["loss"] == pytest.approx(float(loss_fn(run.weights.params, batch)), rel=1e-5)
@@ -71,7 +74,7 @@ def test_the_command_says_what_the_whole_matrix_says(small):
     assert content["examples"] == 1294
     run = finished_run.load(small)
     batch = Batch(*run.data.train)
-    loss_fn = objective(run.apply, run.measure, run.weights.model_state)
+    loss_fn = objective(run.network.apply, run.loss, run.weights.model_state)
     values = np.linalg.eigvalsh(np.asarray(dense(hessian(loss_fn, run.weights.params, [batch])), np.float64))
     np.testing.assert_allclose(np.sort(content["spectrum"]["nodes"][0]), values, atol=1e-5 * values[-1])
     assert content["minimum_ratio"]["value"] == pytest.approx((values > 0).mean(), abs=0.01)
@@ -106,6 +109,24 @@ def test_a_sample_is_checked_against_other_examples(small):
     assert content["held_out_curvature"] is not None
 
 
+def _files(directory):
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_is_going_on_is_read_on_any_number_of_devices_and_left_as_it_is(small):
+    before = _files(small)
+    # Seven devices do not divide its batches, and another process has its lock.
+    with run_directory.locked(small):
+        done = run_python("scripts/spectrum.py", f"--workdir={small}", "--examples=70", devices=7)
+    assert done.status == 0, done
+    written = {small / name for name in ("spectrum.json", "spectrum.png", "surface.png", ".lock")}
+    after = _files(small)
+    assert set(after) - set(before) <= written
+    assert {path: time for path, time in after.items() if path not in written} == {
+        path: time for path, time in before.items() if path not in written
+    }
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -129,9 +150,9 @@ def test_mistakes_are_named(small, flags, message):
 )
 def test_what_cannot_be_analysed_is_named(small, options, message):
     run = finished_run.load(small)
-    run.config.model.batch_norm = False
+    without = run._replace(weights=run.weights._replace(model_state={}))
     with pytest.raises(UserError, match=message):
-        spectrum.analyse(run, **options)
+        spectrum.subject_of(without, **options)
 
 
 def test_damaged_runs_are_named(small, tmp_path):

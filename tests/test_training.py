@@ -1,61 +1,79 @@
 """Step, chunk, feed and evaluation: the pieces of the loop."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tricks import losses, models, transforms
-from tricks.data import Split, load
+from tricks import losses
+from tricks.config import Config
+from tricks.data import Dataset, Split, load, take
 from tricks.errors import DivergedError, UserError
 from tricks.losses import Batch
-from tricks.training import evaluation, feed, loop, state, step
+from tricks.training import assembly, chunk, configured, evaluation, feed, loop, programs, state
+
+MESH = feed.make_mesh()
 
 
-def _pieces(batch_norm=True, dropout=0.3, tx=None):
-    apply, params, model_state = models.build(
-        input_size=64, output_size=10, hidden_sizes=(16,), batch_norm=batch_norm, dropout=dropout, key=jax.random.key(0)
-    )
-    tx = tx or transforms.adam(1e-2)
-    train_step = step.make_train_step(losses.mean_loss(apply, losses.cross_entropy), tx)
-    return apply, state.create(params, model_state, tx, jax.random.key(1)), train_step
-
-
+@functools.cache
 def _digits(count=300):
-    data = load("digits").train
-    return Split(data.features[:count], data.targets[:count])
+    return take(load("digits").train, np.arange(count))
 
 
-def _copy(tree):
-    return jax.tree.map(jnp.copy, tree)
+@functools.cache
+def _assembled(dropout=0.3, optimizer="adam", learning_rate=1e-2):
+    config = Config()
+    config.model.hidden_sizes = (16,)
+    config.model.dropout = dropout
+    config.optimizer.name = optimizer
+    config.optimizer.learning_rate = learning_rate
+    split = _digits()
+    data = Dataset("digits", 10, split, split, split, np.zeros(64), np.ones(64))
+    static, hyper = configured.assemble(config, data, MESH, 1000)
+    return static, programs.as_numbers(hyper)
 
 
-def _run_epoch(split, plan, mesh, on_device=True, first_step=0, start=None, epochs=1):
-    _, train, train_step = _pieces()
-    train = jax.device_put(start or train, NamedSharding(mesh, PartitionSpec()))
-    chunk = step.make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
+@functools.cache
+def _step(**options):
+    static, hyper = _assembled(**options)
+    return jax.jit(functools.partial(assembly.step, static, hyper))
+
+
+@functools.cache
+def _chunk():
+    static, hyper = _assembled()
+    replicated = NamedSharding(MESH, PartitionSpec())
+    return jax.jit(functools.partial(chunk.run, static, hyper), donate_argnums=0, out_shardings=replicated)
+
+
+def _start(**options):
+    return jax.jit(functools.partial(assembly.init, *_assembled(**options)))(jax.random.key(1))
+
+
+def _run_epoch(split, plan, on_device=True, first_step=0, start=None, epochs=1):
+    train = jax.device_put(start or _start(), NamedSharding(MESH, PartitionSpec()))
     metrics = []
     last = plan.steps_per_epoch * epochs
-    for item in feed.chunks(split, plan, first_step=first_step, last_step=last, seed=5, mesh=mesh, on_device=on_device):
-        train, m = chunk(train, item.examples, item.indices)
+    for item in feed.chunks(split, plan, first_step=first_step, last_step=last, seed=5, mesh=MESH, on_device=on_device):
+        train, m = _chunk()(train, item.examples, item.indices)
         metrics.append(jax.device_get(m))
     return train, metrics
 
 
 def test_chunk_is_the_same_steps_one_by_one():
-    split, mesh = _digits(), feed.make_mesh()
+    split = _digits()
     plan = feed.plan_epoch(300, 32, 4)
-    train, metrics = _run_epoch(split, plan, mesh)
-    _, by_hand, train_step = _pieces()
-    jitted = jax.jit(train_step)
+    train, metrics = _run_epoch(split, plan)
+    by_hand = _start()
     order = np.random.default_rng((5, 0)).permutation(300)
     norms = []
     for i in range(plan.steps_per_epoch):
         rows = order[i * 32 : (i + 1) * 32]
-        by_hand, m = jitted(by_hand, Batch(split.features[rows], split.targets[rows]))
+        by_hand, m = _step()(by_hand, Batch(split.features[rows], split.targets[rows]))
         norms.append(float(m.gradient_norm))
     assert int(train.step) == 9
     chex.assert_trees_all_close(train.params, by_hand.params, rtol=1e-4, atol=1e-6)
@@ -64,9 +82,9 @@ def test_chunk_is_the_same_steps_one_by_one():
 
 
 def test_gradient_norm_is_that_of_the_gradient():
-    apply, train, train_step = _pieces(dropout=0.0)
-    split = _digits(32)
-    loss_fn = losses.mean_loss(apply, losses.cross_entropy)
+    (static, _), train = _assembled(dropout=0.0), _start(dropout=0.0)
+    split, train_step = _digits(32), _step(dropout=0.0)
+    loss_fn = losses.mean_loss(assembly.make_network(static).apply, static.loss)
     gradient = jax.grad(lambda p: loss_fn(p, train.model_state, Batch(*split), jax.random.key(0))[0])(train.params)
     _, metrics = train_step(train, Batch(*split))
     expected = np.sqrt(sum(np.square(np.asarray(g, np.float64)).sum() for g in jax.tree.leaves(gradient)))
@@ -75,51 +93,64 @@ def test_gradient_norm_is_that_of_the_gradient():
 
 
 def test_chunk_lengths_do_not_change_the_result():
-    split, mesh = _digits(), feed.make_mesh()
-    results = [_run_epoch(split, feed.plan_epoch(300, 32, n), mesh)[0].params for n in (1, 2, 100)]
+    split = _digits()
+    results = [_run_epoch(split, feed.plan_epoch(300, 32, n))[0].params for n in (1, 2, 100)]
     for other in results[1:]:
         chex.assert_trees_all_equal(results[0], other)
 
 
 def test_streaming_from_the_host_changes_nothing():
-    split, mesh = _digits(), feed.make_mesh()
+    split = _digits()
     plan = feed.plan_epoch(300, 32, 4)
-    a, _ = _run_epoch(split, plan, mesh, on_device=True, epochs=2)
-    b, _ = _run_epoch(split, plan, mesh, on_device=False, epochs=2)
+    a, _ = _run_epoch(split, plan, on_device=True, epochs=2)
+    b, _ = _run_epoch(split, plan, on_device=False, epochs=2)
     chex.assert_trees_all_equal(a, b)
 
 
 def test_a_step_depends_on_its_number_and_not_on_what_came_before():
-    split, mesh = _digits(), feed.make_mesh()
+    split = _digits()
     plan = feed.plan_epoch(300, 32, 3)
-    whole, _ = _run_epoch(split, plan, mesh, epochs=2)
-    half, _ = _run_epoch(split, feed.Plan(32, plan.chunk_lengths), mesh, epochs=1)
-    rest, _ = _run_epoch(split, plan, mesh, first_step=plan.steps_per_epoch, start=half, epochs=2)
+    whole, _ = _run_epoch(split, plan, epochs=2)
+    half, _ = _run_epoch(split, feed.Plan(32, plan.chunk_lengths), epochs=1)
+    rest, _ = _run_epoch(split, plan, first_step=plan.steps_per_epoch, start=half, epochs=2)
     chex.assert_trees_all_equal(whole, rest)
 
 
 def test_each_step_draws_its_own_dropout_mask_from_its_number():
-    _, train, train_step = _pieces(tx=transforms.momentum(0.0))
-    batch = Batch(*_digits(32))
+    # A rate of almost nothing: weights of about 0.1 do not move in float32.
+    options = {"optimizer": "momentum", "learning_rate": 1e-30}
+    train, train_step, batch = _start(**options), _step(**options), Batch(*_digits(32))
     again, first = train_step(train, batch)
     _, second = train_step(again, batch)
-    assert float(first.loss) != float(second.loss), "nothing but the mask differs"
+    assert float(first.measures["loss"]) != float(second.measures["loss"]), "nothing but the mask differs"
     _, repeated = train_step(train, batch)
-    assert float(first.loss) == float(repeated.loss)
+    assert float(first.measures["loss"]) == float(repeated.measures["loss"])
 
 
 def test_donation_leaves_the_copy_of_the_best_weights_alone():
-    split, mesh = _digits(), feed.make_mesh()
-    _, train, train_step = _pieces()
-    train = jax.device_put(train, NamedSharding(mesh, PartitionSpec()))
-    best = jax.jit(step.copy_weights)(train)
-    before = jax.tree.map(np.array, best)
-    chunk = step.make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
-    kernel = train.params["linear_0"]["kernel"]
-    indices = jnp.arange(32, dtype=jnp.int32).reshape(1, 32)
-    chunk(train, jax.device_put(Batch(*split), NamedSharding(mesh, PartitionSpec())), indices)
+    first = jax.jit(functools.partial(assembly.start, *_assembled()))(jax.random.key(1))
+    before = jax.tree.map(np.array, first.best)
+    kernel = first.train.params["linear_0"]["kernel"]
+    examples = jax.device_put(Batch(*_digits()), NamedSharding(MESH, PartitionSpec()))
+    _chunk()(first.train, examples, jnp.arange(32, dtype=jnp.int32).reshape(1, 32))
     assert kernel.is_deleted(), "the state is donated"
-    chex.assert_trees_all_equal(before, best)
+    chex.assert_trees_all_equal(before, first.best)
+
+
+def test_a_chunk_in_parts_is_the_whole_chunk():
+    static, hyper = _assembled()
+    run = jax.jit(functools.partial(chunk.run, static, hyper))
+    examples, rows = Batch(*_digits()), np.arange(7 * 32, dtype=np.int32).reshape(7, 32)
+    whole, metrics = run(_start(), examples, rows)
+    train, parts = _start(), []
+    for first, last in ((0, 3), (3, 4), (4, 7)):
+        train, m = run(train, examples, rows, np.int32(first), np.int32(last))
+        parts.append(m)
+        assert np.count_nonzero(m.steps.gradient_norm) == 1
+        assert m.steps.gradient_norm[last - 1] > 0
+    chex.assert_trees_all_close(state.weights(train), state.weights(whole), rtol=1e-5, atol=1e-7)
+    together = jax.tree.map(lambda *rows: sum(rows), *(m.steps.measures for m in parts))
+    chex.assert_trees_all_close(together, metrics.steps.measures, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -151,67 +182,72 @@ def test_each_epoch_has_an_order_of_its_own_and_uses_each_row_once():
     assert not np.array_equal(first, second)
 
 
+@functools.cache
+def _sums():
+    static, _ = _assembled()
+    return jax.jit(functools.partial(evaluation.sums, assembly.make_network(static), static.loss))
+
+
 @pytest.mark.parametrize("examples", [1, 5, 1023, 1024, 1025, 3000])
 @pytest.mark.parametrize("on_device", [True, False])
 def test_evaluation_counts_every_example_once(examples, on_device, monkeypatch):
     monkeypatch.setattr(evaluation, "_BATCHES_AT_ONCE", 2)
     rng = np.random.default_rng(0)
     split = Split(rng.normal(size=(examples, 64)).astype(np.float32), rng.integers(0, 10, examples).astype(np.int32))
-    apply, train, _ = _pieces()
-    evaluate = evaluation.make_evaluate(apply, losses.cross_entropy, split, feed.make_mesh(), on_device=on_device)
-    result = evaluate(state.Weights(train.params, train.model_state))
-    outputs = apply(train.params, train.model_state, split.features)[0]
-    loss, accuracy = losses.cross_entropy(outputs, split.targets)
-    assert result.loss == pytest.approx(float(np.mean(loss)), rel=1e-5)
-    assert result.accuracy == pytest.approx(float(np.mean(accuracy)), rel=1e-5)
+    weights = state.weights(_start())
+    blocks = evaluation.blocks(split, MESH, on_device=on_device)
+    result = evaluation.means(_sums(), weights, blocks, MESH, examples)
+    assert list(result) == ["loss", "accuracy"]
+    outputs = assembly.make_network(_assembled()[0]).apply(*weights, split.features)[0]
+    for name, measure in losses.cross_entropy(outputs, split.targets).items():
+        assert result[name] == pytest.approx(float(np.mean(measure)), rel=1e-5)
 
 
-def _fit(run_chunk, rules, evaluate=lambda weights: evaluation.Evaluation(1.0, 0.5)):
-    tx = optax.chain(transforms.scale_by_learning_rate(0.1))
-    train = state.create({"w": jnp.ones(1)}, {}, tx, jax.random.key(0))
+def _fit(run_chunk, rules=None, patience=3, evaluate=lambda weights: {"loss": 1.0, "accuracy": 0.5}):
+    static, hyper = _assembled()
+    hyper = hyper._replace(early_stopping={"patience": patience, "min_delta": 0.0})
     lines, saves = [], []
+    rules = rules or RULES
     items = (feed.Chunk(Batch(None, None), np.zeros((2, 4)), True) for _ in range(rules.total_steps // 2))
+    first = assembly.start(static, hyper, jax.random.key(0))
     result = loop.fit(
-        loop.initial(train),
+        first,
+        assembly.progress_of(first.stopping, patience),
         items,
-        run_chunk=run_chunk,
-        evaluate=evaluate,
+        parts=loop.Parts(run_chunk, evaluate, functools.partial(assembly.after_epoch, static, hyper)),
         rules=rules,
-        inspect=lambda step, weights: None,
-        record=lines.append,
-        save=lambda s: saves.append(int(s.train.step)),
-        interrupted=lambda: False,
+        sinks=loop.Sinks(lines.append, lambda *_: None, lambda s: saves.append(int(s.train.step)), lambda: False),
     )
     return result, lines, saves
 
 
 def _fake_chunk(losses_of_step, finite=True):
-    def run_chunk(train, chunk):
-        start = int(train.step)
-        values = jnp.array([losses_of_step(start + i + 1) for i in range(2)], jnp.float32)
-        metrics = step.ChunkMetrics(
-            step.StepMetrics(values, values * 0, values * 0), jnp.float32(0.1), jnp.bool_(finite)
+    def run_chunk(before, chunk_):
+        start = int(before.train.step)
+        values = np.array([losses_of_step(start + i + 1) for i in range(2)], np.float32)
+        metrics = chunk.ChunkMetrics(
+            assembly.StepMetrics({"loss": values, "accuracy": np.zeros(2)}, np.zeros(2)), np.float32(0.1), finite
         )
-        return state.TrainState(train.step + 2, *(getattr(train, f) for f in list(vars(train))[1:])), metrics
+        fields = vars(before.train) | {"step": before.train.step + 2}
+        return before._replace(train=state.TrainState(**fields)), metrics, []
 
     return run_chunk
 
 
-RULES = loop.Rules(2, 20, "loss", 3, 0.0, 2)
+RULES = loop.Rules(2, 20, 2)
 
 
 def test_early_stopping_ends_the_loop_after_patience_epochs():
-    (last, status), _, saves = _fit(_fake_chunk(lambda s: 1.0), RULES)
+    (last, _, status), _, saves = _fit(_fake_chunk(lambda s: 1.0))
     assert status == "stopped early"
     assert int(last.train.step) == 2 * 4, "the first check improves, three do not"
     assert saves == [4, 8]
 
 
 def test_validation_that_is_never_finite_keeps_the_first_weights():
-    (last, _), _, _ = _fit(
-        _fake_chunk(lambda s: 1.0), RULES._replace(patience=0), lambda w: evaluation.Evaluation(float("nan"), 0.0)
-    )
-    assert int(last.stopping.best_step) == -1
+    never = {"loss": float("nan"), "accuracy": 0.0}
+    (last, progress, _), _, _ = _fit(_fake_chunk(lambda s: 1.0), patience=0, evaluate=lambda weights: never)
+    assert int(last.stopping.best_step) == progress.best_step == -1
     assert int(last.train.step) == 20
 
 
@@ -225,4 +261,4 @@ def test_validation_that_is_never_finite_keeps_the_first_weights():
 )
 def test_divergence_names_the_step(run_chunk, said):
     with pytest.raises(DivergedError, match=said):
-        _fit(run_chunk, RULES)
+        _fit(run_chunk)

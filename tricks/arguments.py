@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -106,6 +106,27 @@ def require_positive(name: str, value: Any) -> None:
     ValueError: eps is 0.0; allowed: a finite number above 0
     """
     require(name, value, "a finite number above 0", lambda x: 0 < x < math.inf)
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuses anything but one of some names.
+
+    Args:
+        name: of the argument.
+        value: a name.
+        choices: the names that are allowed.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_choice("shape", "square", ("linear", "cosine"))
+    Traceback (most recent call last):
+    ...
+    ValueError: shape is 'square'; allowed: linear, cosine
+    """
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(choices)}")
 
 
 def require_boolean(name: str, value: Any) -> None:

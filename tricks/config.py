@@ -11,12 +11,6 @@ from typing import Any
 
 from tricks.errors import UserError
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "linear")
-INITIALIZERS = ("he", "glorot", "zeros", "identical")
-LOSSES = ("cross_entropy", "softmax_squared_error", "sigmoid", "squared_error")
-OPTIMIZERS = ("momentum", "root_mean_square", "rmsprop", "adam", "adamw", "lamb")
-SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
-MONITORED = ("loss", "accuracy")
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
 
@@ -247,10 +241,6 @@ def _validate_together(config: Config) -> None:
         raise UserError(
             "data.batch_size is 1; batch normalization needs 2 or more: choose more, or model.batch_norm=false"
         )
-    if config.optimizer.nesterov and config.optimizer.name != "momentum":
-        raise UserError(f"optimizer.nesterov is True; it belongs to momentum, not to {config.optimizer.name}")
-    if config.early_stopping.metric == "accuracy" and config.loss.name == "squared_error":
-        raise UserError("early_stopping.metric is 'accuracy'; with loss.name=squared_error only 'loss' exists")
 
 
 _Check = tuple[Callable[[Any], bool], str]
@@ -261,12 +251,6 @@ _AT_LEAST_1: _Check = (lambda v: v >= 1, "an integer >= 1")
 _AT_LEAST_0: _Check = (lambda v: v >= 0, "an integer >= 0")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "model.activation": ACTIVATIONS,
-    "model.initializer": INITIALIZERS,
-    "loss.name": LOSSES,
-    "optimizer.name": OPTIMIZERS,
-    "schedule.shape": SHAPES,
-    "early_stopping.metric": MONITORED,
     "data.placement": PLACEMENTS,
     "escape.statistics": STATISTICS,
 }

@@ -1,14 +1,16 @@
-"""Losses and accuracies of single examples, and the mean loss that training differentiates."""
+"""What is minimized: losses that say what they need, and the mean loss that training differentiates."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-Measure = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+from tricks.arguments import require_choice
+
+Measures = dict[str, jax.Array]
 
 
 class Batch(NamedTuple):
@@ -18,7 +20,29 @@ class Batch(NamedTuple):
     targets: Any
 
 
-def cross_entropy(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What is minimized, and what it needs.
+
+    Attributes:
+        measures: `measures(outputs, targets)` gives the measures of each example by name, each (batch,), among them
+            `loss`, which is minimized.
+        names: of the measures.
+        count_outputs: `count_outputs(classes)` is the number of outputs that a network must have for targets of so
+            many classes, or for numbers where that is None; it raises ValueError for targets that the loss cannot take,
+            and says which it takes.
+    """
+
+    measures: Callable[[jax.Array, jax.Array], Measures]
+    names: tuple[str, ...]
+    count_outputs: Callable[[int | None], int]
+
+    def __call__(self, outputs: jax.Array, targets: jax.Array) -> Measures:
+        """The measures of each example."""
+        return self.measures(outputs, targets)
+
+
+def _cross_entropy(outputs: jax.Array, targets: jax.Array) -> Measures:
     """-ln softmax(outputs)[target], and whether the largest output is the target's.
 
     Args:
@@ -28,13 +52,14 @@ def cross_entropy(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, ja
     Returns:
         Loss and accuracy of each example, both (batch,).
 
-    >>> [round(float(v[0]), 4) for v in cross_entropy(jnp.zeros((1, 4)), jnp.array([0]))]
-    [1.3863, 1.0]
+    >>> {name: round(float(v[0]), 4) for name, v in _cross_entropy(jnp.zeros((1, 4)), jnp.array([0])).items()}
+    {'loss': 1.3863, 'accuracy': 1.0}
     """
-    return optax.softmax_cross_entropy_with_integer_labels(outputs, targets), _is_largest(outputs, targets)
+    loss = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+    return {"loss": loss, "accuracy": _is_largest(outputs, targets)}
 
 
-def softmax_squared_error(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _softmax_squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
     """sum_k (onehot_k - softmax(outputs)_k)^2, the lectures' other loss for classification.
 
     Args:
@@ -44,15 +69,15 @@ def softmax_squared_error(outputs: jax.Array, targets: jax.Array) -> tuple[jax.A
     Returns:
         Loss and accuracy of each example, both (batch,).
 
-    >>> [round(float(v[0]), 4) for v in softmax_squared_error(jnp.zeros((1, 4)), jnp.array([0]))]
-    [0.75, 1.0]
+    >>> {name: round(float(v[0]), 4) for name, v in _softmax_squared_error(jnp.zeros((1, 4)), jnp.array([0])).items()}
+    {'loss': 0.75, 'accuracy': 1.0}
     """
     probabilities = jax.nn.softmax(outputs)
     errors = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype) - probabilities
-    return jnp.sum(errors * errors, axis=-1), _is_largest(outputs, targets)
+    return {"loss": jnp.sum(errors * errors, axis=-1), "accuracy": _is_largest(outputs, targets)}
 
 
-def sigmoid(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _sigmoid(outputs: jax.Array, targets: jax.Array) -> Measures:
     """-ln of the probability of the right one of two classes, sigma(output) being that of class 1.
 
     Args:
@@ -62,32 +87,55 @@ def sigmoid(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Arra
     Returns:
         Loss and accuracy of each example, both (batch,).
 
-    >>> [round(float(v[0]), 4) for v in sigmoid(jnp.array([[2.0]]), jnp.array([1]))]
-    [0.1269, 1.0]
+    >>> {name: round(float(v[0]), 4) for name, v in _sigmoid(jnp.array([[2.0]]), jnp.array([1])).items()}
+    {'loss': 0.1269, 'accuracy': 1.0}
     """
     logits = outputs[:, 0]
     loss = optax.sigmoid_binary_cross_entropy(logits, targets.astype(outputs.dtype))
-    return loss, ((logits > 0) == (targets > 0)).astype(outputs.dtype)
+    return {"loss": loss, "accuracy": ((logits > 0) == (targets > 0)).astype(outputs.dtype)}
 
 
-def squared_error(outputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(output - target)^2, for a regression. There is no accuracy: it is NaN.
+def _squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
+    """(output - target)^2, for a regression, which has no accuracy.
 
     Args:
         outputs: (batch, 1).
         targets: (batch,) numbers.
 
     Returns:
-        Loss and accuracy of each example, both (batch,).
+        Loss of each example, (batch,).
 
-    >>> float(squared_error(jnp.array([[3.0]]), jnp.array([1.0]))[0][0])
-    4.0
+    >>> _squared_error(jnp.array([[3.0]]), jnp.array([1.0]))["loss"].tolist()
+    [4.0]
     """
     error = outputs[:, 0] - targets
-    return error * error, jnp.full_like(error, jnp.nan)
+    return {"loss": error * error}
 
 
-MEASURES: dict[str, Measure] = {
+def _one_for_each_class(classes: int | None) -> int:
+    if classes is None:
+        raise ValueError("it takes classes, and the targets are numbers: choose squared_error")
+    return classes
+
+
+def _one_for_two_classes(classes: int | None) -> int:
+    if _one_for_each_class(classes) != 2:
+        raise ValueError(f"it takes 2 classes, and the targets have {classes} classes: choose cross_entropy")
+    return 1
+
+
+def _one_for_numbers(classes: int | None) -> int:
+    if classes is not None:
+        raise ValueError(f"it takes numbers, and the targets are {classes} classes: choose cross_entropy")
+    return 1
+
+
+cross_entropy = Loss(_cross_entropy, ("loss", "accuracy"), _one_for_each_class)
+softmax_squared_error = Loss(_softmax_squared_error, ("loss", "accuracy"), _one_for_each_class)
+sigmoid = Loss(_sigmoid, ("loss", "accuracy"), _one_for_two_classes)
+squared_error = Loss(_squared_error, ("loss",), _one_for_numbers)
+
+LOSSES = {
     "cross_entropy": cross_entropy,
     "softmax_squared_error": softmax_squared_error,
     "sigmoid": sigmoid,
@@ -95,27 +143,55 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def mean_loss(apply: Callable[..., Any], measure: Measure) -> Callable[..., Any]:
-    """Turns a model and a loss of single examples into the function that training differentiates.
+def named(name: str) -> Loss:
+    """The loss of a name.
 
     Args:
-        apply: a model as `tricks.models.build` returns it.
-        measure: one of `MEASURES`, or your own of that form.
+        name: one of `LOSSES`.
 
     Returns:
-        `loss_fn(params, model_state, batch, rng) -> (loss, (new_model_state, accuracy))`, means over the batch;
+        The loss.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    >>> named("squared_error").names
+    ('loss',)
+    """
+    require_choice("name", name, LOSSES)
+    return LOSSES[name]
+
+
+def loss_first(measures: Mapping[str, Any]) -> dict[str, Any]:
+    """The measures in the order in which they are shown: the loss, then the others by name, as JAX sorts them.
+
+    >>> list(loss_first({"accuracy": 0.9, "loss": 0.3}))
+    ['loss', 'accuracy']
+    """
+    return {name: measures[name] for name in sorted(measures, key=lambda name: (name != "loss", name))}
+
+
+def mean_loss(apply: Callable[..., Any], loss: Loss) -> Callable[..., Any]:
+    """Turns a model and a loss into the function that training differentiates.
+
+    Args:
+        apply: of a `tricks.models.Network`.
+        loss: one of `LOSSES`, or your own.
+
+    Returns:
+        `loss_fn(params, model_state, batch, rng) -> (loss, (new_model_state, measures))`, means over the batch;
         `rng=None` means evaluation mode.
 
     >>> loss_fn = mean_loss(lambda params, state, x, rng: (x @ params, state), squared_error)
-    >>> loss, _ = loss_fn(jnp.ones((2, 1)), {}, Batch(jnp.ones((3, 2)), jnp.zeros(3)), None)
-    >>> float(loss)
+    >>> value, _ = loss_fn(jnp.ones((2, 1)), {}, Batch(jnp.ones((3, 2)), jnp.zeros(3)), None)
+    >>> float(value)
     4.0
     """
 
     def loss_fn(params: Any, model_state: Any, batch: Batch, rng: jax.Array | None) -> Any:
         outputs, new_model_state = apply(params, model_state, batch.features, rng=rng)
-        loss, accuracy = measure(outputs, batch.targets)
-        return jnp.mean(loss), (new_model_state, jnp.mean(accuracy))
+        measures = jax.tree.map(jnp.mean, loss(outputs, batch.targets))
+        return measures["loss"], (new_model_state, measures)
 
     return loss_fn
 
@@ -125,7 +201,7 @@ class Objective:
     """`loss_fn(params, batch) -> loss` of a network at rest: what curvature is measured of. Made by `objective`."""
 
     apply: Callable[..., Any]
-    measure: Measure
+    loss: Loss
     model_state: Any
     batch_statistics: bool
     dropout_key: jax.Array | None
@@ -135,7 +211,7 @@ class Objective:
         outputs, _ = self.apply(
             params, self.model_state, batch.features, rng=self.dropout_key, batch_statistics=self.batch_statistics
         )
-        return jnp.mean(self.measure(outputs, batch.targets)[0])
+        return jnp.mean(self.loss(outputs, batch.targets)["loss"])
 
     @property
     def mode(self) -> str:
@@ -146,7 +222,7 @@ class Objective:
 
 def objective(
     apply: Callable[..., Any],
-    measure: Measure,
+    loss: Loss,
     model_state: Any,
     *,
     batch_statistics: bool = False,
@@ -158,8 +234,8 @@ def objective(
     every mask; `tricks.curvature` keeps with its results which of them it was.
 
     Args:
-        apply: a model as `tricks.models.build` returns it.
-        measure: one of `MEASURES`, or your own of that form.
+        apply: of a `tricks.models.Network`.
+        loss: one of `LOSSES`, or your own.
         model_state: the running statistics.
         batch_statistics: normalize with those of the batch, as in training; otherwise with the running ones.
         dropout_key: of a mask that stays the same; None for no dropout.
@@ -173,7 +249,7 @@ def objective(
     >>> float(loss_fn(jnp.ones((2, 1)), Batch(jnp.ones((3, 2)), jnp.zeros(3)))), loss_fn.mode
     (4.0, 'running statistics, no dropout')
     """
-    return Objective(apply, measure, model_state, batch_statistics, dropout_key)
+    return Objective(apply, loss, model_state, batch_statistics, dropout_key)
 
 
 def _is_largest(outputs: jax.Array, targets: jax.Array) -> jax.Array:

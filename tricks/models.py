@@ -1,13 +1,14 @@
 """Networks as pure functions over plain dicts. The only module that imports Flax."""
 
-import math
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tricks.arguments import require_choice, require_decay
 from tricks.random_words import random_words
 
 Params = dict[str, Any]
@@ -24,20 +25,31 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 INITIALIZERS = ("he", "glorot", "zeros", "identical")
 
 
+class Network(NamedTuple):
+    """A network as two pure functions over plain nested dicts.
+
+    `init(key) -> (params, model_state)` draws the initial weights and gives the running statistics;
+    `apply(params, model_state, x, *, rng=None, batch_statistics=None) -> (outputs, new_model_state)` applies them to x
+    of shape (batch, features). `rng=None` means evaluation: running statistics and no dropout, and `model_state` comes
+    back as it was. With a key: batch statistics and dropout. `batch_statistics` True or False chooses those apart from
+    dropout.
+    """
+
+    init: Callable[[jax.Array], tuple[Params, ModelState]]
+    apply: Apply
+
+
 class _MLP(nnx.Module):
     def __init__(
         self,
         sizes: tuple[int, ...],
         activation: Callable[[jax.Array], jax.Array],
         batch_norm: bool,
-        batch_norm_momentum: float,
-        dropout: float,
         initializer: str,
         rngs: nnx.Rngs,
     ) -> None:
         self.layers = len(sizes) - 1
         self.activation = activation
-        self.dropout = dropout
         for i in range(self.layers):
             hidden = i < self.layers - 1
             normalized = hidden and batch_norm
@@ -52,37 +64,38 @@ class _MLP(nnx.Module):
             )
             setattr(self, f"linear_{i}", linear)
             if normalized:
-                # The fast variance E[x^2] - E[x]^2 loses most of its digits when the mean is large.
-                norm = nnx.BatchNorm(
-                    sizes[i + 1], momentum=batch_norm_momentum, use_fast_variance=False, use_bias=True, rngs=rngs
-                )
+                # The fast variance E[x^2] - E[x]^2 loses most of its digits when the mean is large. A momentum of 0
+                # leaves the statistics of the batch, which `_moved` mixes in.
+                norm = nnx.BatchNorm(sizes[i + 1], momentum=0.0, use_fast_variance=False, use_bias=True, rngs=rngs)
                 setattr(self, f"norm_{i}", norm)
 
-    def __call__(self, x: jax.Array, rng: jax.Array | None, batch_statistics: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, rng: jax.Array | None, batch_statistics: bool, dropout: float | jax.Array
+    ) -> jax.Array:
+        drops = isinstance(dropout, jax.Array) or dropout > 0
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
                 x = self.activation(x)
-                if rng is not None and self.dropout > 0:
-                    x = _drop(x, self.dropout, jax.random.fold_in(rng, i))
+                if drops and rng is not None:
+                    x = _drop(x, dropout, jax.random.fold_in(rng, i))
         return x
 
 
-def build(
+def multilayer_perceptron(
     *,
     input_size: int,
     output_size: int,
     hidden_sizes: tuple[int, ...] = (128, 128),
     activation: str = "relu",
     batch_norm: bool = False,
-    batch_norm_momentum: float = 0.9,
-    dropout: float = 0.0,
+    batch_norm_momentum: float | jax.Array = 0.9,
+    dropout: float | jax.Array = 0.0,
     initializer: str = "he",
-    key: jax.Array,
-) -> tuple[Apply, Params, ModelState]:
-    """Builds a multilayer perceptron: linear, batch normalization, activation, dropout, ..., linear.
+) -> Network:
+    """A multilayer perceptron: linear, batch normalization, activation, dropout, ..., linear.
 
     Args:
         input_size: features of one example.
@@ -90,24 +103,21 @@ def build(
         hidden_sizes: units of each hidden layer; empty for a linear model.
         activation: one of `ACTIVATIONS`.
         batch_norm: normalize each hidden layer before its activation.
-        batch_norm_momentum: p of the moving averages: mean <- p mean + (1 - p) batch mean.
-        dropout: probability that a hidden unit is dropped in training; survivors are scaled by 1 / (1 - dropout).
+        batch_norm_momentum: p of the moving averages: mean <- p mean + (1 - p) batch mean; a number, traced or not.
+        dropout: probability that a hidden unit is dropped in training; survivors are scaled by 1 / (1 - dropout). A
+            number, traced or not; the number 0 leaves dropout out of the program.
         initializer: of the kernels: `he` or `glorot` (normal), `zeros`, or `identical`: all units of a hidden layer
             alike, incoming and outgoing, so that gradients keep them alike forever (He's scale). Biases start at zero.
-        key: a JAX random key for the initial weights.
 
     Returns:
-        `apply(params, model_state, x, *, rng=None, batch_statistics=None) -> (outputs, new_model_state)` with x of
-        shape (batch, input_size) and outputs of shape (batch, output_size), and the initial `params` and
-        `model_state`, plain nested dicts. `rng=None` means evaluation: moving averages and no dropout, and
-        `model_state` comes back as it was. With a key: batch statistics and dropout. `batch_statistics` True or False
-        chooses those apart from dropout.
+        A `Network` with x of shape (batch, input_size) and outputs of shape (batch, output_size).
 
     Raises:
-        ValueError: for an unknown activation or initializer, a size below 1, or a dropout outside [0, 1).
+        ValueError: for an unknown activation or initializer, a size below 1, a dropout or momentum outside [0, 1).
 
-    >>> apply, params, state = build(input_size=4, output_size=2, hidden_sizes=(8,), key=jax.random.key(0))
-    >>> outputs, _ = apply(params, state, jnp.ones((3, 4)))
+    >>> network = multilayer_perceptron(input_size=4, output_size=2, hidden_sizes=(8,))
+    >>> params, state = network.init(jax.random.key(0))
+    >>> outputs, _ = network.apply(params, state, jnp.ones((3, 4)))
     >>> outputs.shape
     (3, 2)
     >>> sorted(params)
@@ -116,19 +126,18 @@ def build(
     Source: the lectures; He et al., arXiv 1502.01852; Glorot and Bengio 2010; Ioffe and Szegedy, arXiv 1502.03167;
     Srivastava et al. 2014.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation is {activation!r}; allowed: {', '.join(ACTIVATIONS)}")
-    if initializer not in INITIALIZERS:
-        raise ValueError(f"initializer is {initializer!r}; allowed: {', '.join(INITIALIZERS)}")
+    require_choice("activation", activation, ACTIVATIONS)
+    require_choice("initializer", initializer, INITIALIZERS)
     sizes = (input_size, *hidden_sizes, output_size)
     if min(sizes) < 1:
         raise ValueError(f"sizes are {sizes}; allowed: 1 or more each")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}; allowed: 0 <= dropout < 1")
-    module = _MLP(
-        sizes, ACTIVATIONS[activation], batch_norm, batch_norm_momentum, dropout, initializer, nnx.Rngs(params=key)
-    )
-    graphdef, params, model_state = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+    require_decay("dropout", dropout)
+    require_decay("batch_norm_momentum", batch_norm_momentum)
+
+    def init(key: jax.Array) -> tuple[Params, ModelState]:
+        module = _MLP(sizes, ACTIVATIONS[activation], batch_norm, initializer, nnx.Rngs(params=key))
+        _, params, model_state = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
 
     def apply(
         params: Params,
@@ -140,38 +149,65 @@ def build(
     ) -> tuple[jax.Array, ModelState]:
         if batch_statistics is None:
             batch_statistics = rng is not None
-        module: _MLP = nnx.merge(graphdef, params, model_state)
-        outputs = module(x, rng, batch_statistics)
+        module: _MLP = nnx.merge(_graph(sizes, activation, batch_norm), params, model_state)
+        outputs = module(x, rng, batch_statistics, dropout)
         if not batch_statistics:
             return outputs, model_state
-        return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+        of_batch = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+        return outputs, _moved(model_state, of_batch, batch_norm_momentum)
 
-    return apply, nnx.to_pure_dict(params), nnx.to_pure_dict(model_state)
+    return Network(init, apply)
 
 
-def _drop(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+def build(*, key: jax.Array, **options: Any) -> tuple[Apply, Params, ModelState]:
+    """A multilayer perceptron with its initial weights.
+
+    Args:
+        key: a JAX random key for the initial weights.
+        options: as for `multilayer_perceptron`.
+
+    Returns:
+        `apply`, `params` and `model_state` of its `Network`.
+
+    Raises:
+        ValueError: as `multilayer_perceptron`.
+
+    >>> apply, params, state = build(input_size=4, output_size=2, hidden_sizes=(8,), key=jax.random.key(0))
+    >>> apply(params, state, jnp.ones((3, 4)))[0].shape
+    (3, 2)
+    """
+    network = multilayer_perceptron(**options)
+    return network.apply, *network.init(key)
+
+
+@functools.cache
+def _graph(sizes: tuple[int, ...], activation: str, batch_norm: bool) -> Any:
+    # Nothing is drawn for the graph alone, so its initializer does not matter.
+    abstract = nnx.eval_shape(lambda: _MLP(sizes, ACTIVATIONS[activation], batch_norm, "zeros", nnx.Rngs(0)))
+    return nnx.split(abstract, nnx.Param, nnx.BatchStat)[0]
+
+
+def _moved(averages: ModelState, of_batch: ModelState, momentum: float | jax.Array) -> ModelState:
+    def mixed(average: jax.Array, batch: jax.Array) -> jax.Array:
+        return jnp.asarray(momentum, average.dtype) * average + jnp.asarray(1 - momentum, average.dtype) * batch
+
+    return jax.tree.map(mixed, averages, of_batch)
+
+
+def _drop(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     # Sixteen random bits a unit. The rate is thereby rounded to a multiple of 2^-16, and the survivors are scaled by
     # what it was rounded to.
     units = x.shape[-1]
     words = _random_words(key, (*x.shape[:-1], -(-units // 2)))
     halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :units]
-    kept = max(round((1 - rate) * 2**16), 1)
-    return jnp.where(halves < kept, x * (2**16 / kept), 0)
+    kept = jnp.maximum(jnp.round((1 - rate) * 2**16), 1)
+    return jnp.where(halves < kept.astype(jnp.uint32), x * (2**16 / kept).astype(x.dtype), 0)
 
 
 def _random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     # jax.random.bits spends some sixty operations a word, a tenth of a small step. A mask needs less.
     first, second = jax.random.bits(key, (2,), jnp.uint32)
     return random_words(first, second, shape)
-
-
-def count_parameters(params: Params) -> int:
-    """Number of scalars in a pytree of arrays.
-
-    >>> count_parameters({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
-    9
-    """
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def _kernel_init(name: str, *, first: bool, last: bool) -> Callable[..., jax.Array]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from tricks.arguments import require, require_integer, require_not_negative
+from tricks.arguments import require, require_choice, require_integer, require_not_negative
 
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 
@@ -57,8 +57,7 @@ def warmup_decay(
     Source: the lectures' warm-up and decay; cosine: Loshchilov and Hutter, arXiv 1608.03983; warm-up: Goyal et al.,
     arXiv 1706.02677.
     """
-    if not isinstance(shape, str) or shape not in SHAPES:
-        raise ValueError(f"shape is {shape!r}; allowed: {', '.join(SHAPES)}")
+    require_choice("shape", shape, SHAPES)
     require_integer("warmup_steps", warmup_steps, least=0)
     require_integer("total_steps", total_steps, least=0)
     require_not_negative("peak_value", peak_value)

@@ -11,16 +11,13 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from tabulate import tabulate
 
-from benchmarks.harness import Comparison, seconds
-from tricks import losses, models, transforms
+from benchmarks.harness import Comparison, ours, seconds
 from tricks.config import Config
-from tricks.losses import Batch
-from tricks.training import experiment, feed, optimizer, saddle, state, step
+from tricks.data import Split
+from tricks.training import experiment
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _OPTIMIZERS = {"momentum": 0.1, "rmsprop": 1e-3, "adam": 1e-3}
@@ -124,9 +121,9 @@ def _steps(rounds: int) -> list[Comparison]:
             name: _chunk(inputs, hidden, batch, watches) for name, watches in (("alone", False), ("watching", True))
         }
         spent = seconds(runs, rounds)
-        ours, theirs = (_CHUNK / spent[name] for name in ("watching", "alone"))
+        own, theirs = (_CHUNK / spent[name] for name in ("watching", "alone"))
         rows.append(
-            Comparison(f"a step that watches, {case}, batch {batch}", "without", ours, theirs, ours / theirs, "steps/s")
+            Comparison(f"a step that watches, {case}, batch {batch}", "without", own, theirs, own / theirs, "steps/s")
         )
     return rows
 
@@ -136,25 +133,12 @@ _CHUNK = 400
 
 def _chunk(inputs: int, hidden: tuple[int, ...], batch: int, watches: bool) -> Callable[[], object]:
     rng = np.random.default_rng(0)
-    examples = Batch(rng.normal(size=(5000, inputs)).astype(np.float32), rng.integers(0, 10, 5000).astype(np.int32))
-    apply, params, model_state = models.build(
-        input_size=inputs, output_size=10, hidden_sizes=hidden, batch_norm=True, dropout=0.2, key=jax.random.key(0)
-    )
-    tx, value_fns = optimizer.make("adam", 1e-3), None
-    if watches:
-        tx = transforms.escape_saddle(tx)
-        value_fns = saddle.make_value_fns(apply, losses.cross_entropy, batch_statistics=False)
-    mesh = feed.make_mesh()
-    train = jax.device_put(
-        state.create(params, model_state, tx, jax.random.key(1)), NamedSharding(mesh, PartitionSpec())
-    )
-    train_step = step.make_train_step(losses.mean_loss(apply, losses.cross_entropy), tx, value_fns)
-    chunk = step.make_train_chunk(train_step, NamedSharding(mesh, PartitionSpec("data")))
-    indices = rng.integers(0, 5000, (_CHUNK, batch)).astype(np.int32)
-
-    def run() -> object:
-        nonlocal train
-        train, metrics = chunk(train, examples, indices)
-        return jax.block_until_ready((train, metrics))
-
-    return run
+    examples = _CHUNK * batch
+    features = rng.normal(size=(examples, inputs)).astype(np.float32)
+    config = Config()
+    config.data.batch_size = batch
+    config.model.hidden_sizes = hidden
+    config.model.dropout = 0.2
+    config.train.chunk_steps = _CHUNK
+    config.escape.enabled = watches
+    return ours(config, Split(features, rng.integers(0, 10, examples).astype(np.int32)), 10)

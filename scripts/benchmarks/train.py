@@ -15,12 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
 
-from benchmarks.harness import Comparison, seconds
-from tricks import losses, models
-from tricks.losses import Batch
-from tricks.training import feed, optimizer, state, step
+from benchmarks.harness import Comparison, ours, seconds
+from tricks.config import Config
+from tricks.data import Split
 
 _INPUTS, _HIDDEN, _CLASSES = 784, 512, 10
 _BATCH, _STEPS, _EXAMPLES = 128, 421, 54_000
@@ -46,39 +44,20 @@ def compare(rounds: int) -> list[Comparison]:
     else:
         print("PyTorch is not installed; skipped (requirements-bench.txt)")
     per_second = {name: _STEPS / spent for name, spent in seconds(cases, rounds).items()}
-    ours = per_second.pop("ours")
-    rows = [Comparison(_CASE, peer, ours, theirs, ours / theirs, "steps/s") for peer, theirs in per_second.items()]
+    own = per_second.pop("ours")
+    rows = [Comparison(_CASE, peer, own, theirs, own / theirs, "steps/s") for peer, theirs in per_second.items()]
     start = _main_job(min(rounds, 3))
     return [*rows, Comparison("digits, shell to shell", "limit", start, _LIMIT, _LIMIT / start, "s")]
 
 
 def _ours(features: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
-    mesh = feed.make_mesh()
-    replicated = NamedSharding(mesh, PartitionSpec())
-    apply, params, model_state = models.build(
-        input_size=_INPUTS,
-        output_size=_CLASSES,
-        hidden_sizes=(_HIDDEN, _HIDDEN),
-        batch_norm=True,
-        dropout=_DROPOUT,
-        key=jax.random.key(0),
-    )
-    tx = optimizer.make("adam", _RATE)
-    train = jax.device_put(state.create(params, model_state, tx, jax.random.key(1)), replicated)
-    chunk = step.make_train_chunk(
-        step.make_train_step(losses.mean_loss(apply, losses.cross_entropy), tx),
-        NamedSharding(mesh, PartitionSpec("data")),
-    )
-    examples = jax.device_put(Batch(features, targets), replicated)
-    order = np.random.default_rng(0).permutation(_EXAMPLES)[: _STEPS * _BATCH].astype(np.int32)
-    indices = jax.device_put(order.reshape(_STEPS, _BATCH), NamedSharding(mesh, PartitionSpec(None, "data")))
-
-    def run() -> object:
-        nonlocal train
-        train, metrics = chunk(train, examples, indices)
-        return jax.block_until_ready((train, metrics))
-
-    return run
+    config = Config()
+    config.data.batch_size = _BATCH
+    config.model.hidden_sizes = (_HIDDEN, _HIDDEN)
+    config.model.dropout = _DROPOUT
+    config.optimizer.learning_rate = _RATE
+    config.train.chunk_steps = _STEPS
+    return ours(config, Split(features, targets), _CLASSES)
 
 
 class _FlaxNetwork(nnx.Module):

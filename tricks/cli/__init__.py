@@ -1,1 +1,1 @@
-"""What every command shares."""
+"""What every command shares: flags, one-line errors, exit status, printing, JSON files, compiled programs."""

@@ -1,5 +1,6 @@
 """Data sets: real examples, split into train, validation and test, normalized by the training part."""
 
 from tricks.data.dataset import Dataset, Split, load
+from tricks.data.sampling import draw, take
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "draw", "load", "take"]

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tricks import streams
 from tricks.data import bundled, prepared
 from tricks.data.raw import Raw
 from tricks.errors import UserError
@@ -81,7 +82,7 @@ def _carve(name: str, examples: int, fraction: float, seed: int) -> tuple[np.nda
             f"data.validation_fraction is {fraction:g}; of the {examples} training examples of {name!r} "
             f"it would hold out {held_out}: choose one that leaves examples on both sides"
         )
-    order = np.random.default_rng(seed).permutation(examples)
+    order = streams.split(seed).permutation(examples)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 

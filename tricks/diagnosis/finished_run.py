@@ -1,18 +1,21 @@
-"""A run that was trained, as its network, its data and its weights."""
+"""A run that was trained, or still is, as its network, its data and its weights."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import jax
 
 from tricks import config as configuration
-from tricks import losses
 from tricks.data import Dataset
+from tricks.data import load as load_data
 from tricks.errors import UserError
-from tricks.training import checkpoints, experiment, loop, run_directory
+from tricks.losses import Loss
+from tricks.models import Network
+from tricks.training import configured, run_directory, stored_weights
 from tricks.training.state import Weights
 
-WEIGHTS = ("last", "best")
+WEIGHTS = (stored_weights.LAST, stored_weights.BEST)
 
 
 class FinishedRun(NamedTuple):
@@ -20,15 +23,17 @@ class FinishedRun(NamedTuple):
 
     config: configuration.Config
     data: Dataset
-    apply: Callable[..., Any]
-    measure: losses.Measure
+    network: Network
+    loss: Loss
     weights: Weights
     step: int
     """Updates that the weights have had."""
 
 
-def load(workdir: Path, weights: str = "last") -> FinishedRun:
+def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """Reads the config of a run directory, its data set, and the weights of its newest checkpoint.
+
+    Nothing of the training is built, and nothing in the directory is locked or changed: the run may be going on.
 
     Args:
         workdir: the run directory.
@@ -38,7 +43,7 @@ def load(workdir: Path, weights: str = "last") -> FinishedRun:
         The run.
 
     Raises:
-        UserError: it is no run directory, is in use, or has no checkpoint that can be read.
+        UserError: it is no run directory, or has no checkpoint that can be read.
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
@@ -50,17 +55,18 @@ def load(workdir: Path, weights: str = "last") -> FinishedRun:
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}") from error
     configuration.validate(config)
+    configured.check(config)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
-    setup = experiment.set_up(config)
-    with run_directory.locked(workdir):
-        saved = checkpoints.open_directory(workdir / "checkpoints")
-        restored = checkpoints.restore(saved, loop.initial(setup.initial))
-    if restored is None:
-        raise UserError(f"--workdir {workdir} has no checkpoint yet; train it for an epoch first")
-    state = restored[0]
-    if weights == "last":
-        chosen, step = Weights(state.train.params, state.train.model_state), int(state.train.step)
-    else:
-        chosen, step = state.best, max(int(state.stopping.best_step), 0)
-    return FinishedRun(config, setup.data, setup.apply, setup.measure, chosen, step)
+    data = load_data(
+        config.data.name,
+        validation_fraction=config.data.validation_fraction,
+        seed=config.seed,
+        directory=config.data.directory,
+    )
+    network = configured.make_network(config, data)
+    shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
+    chosen, step = stored_weights.read(workdir / "checkpoints", weights, like)
+    return FinishedRun(config, data, network, configured.find_loss(config), chosen, step)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,43 +11,50 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tricks import losses
+from tricks import losses, streams
+from tricks.cli.json_files import without_nan
+from tricks.config import STATISTICS
 from tricks.curvature import CriticalPoint, Operator, classify_operator, error_surface, hessian, trees
 from tricks.data import Split
+from tricks.data import draw as sample
 from tricks.diagnosis import pictures
 from tricks.diagnosis.finished_run import FinishedRun
 from tricks.errors import UserError
-from tricks.losses import Batch
-from tricks.training import feed, run_directory
+from tricks.losses import Batch, Objective
+from tricks.training import feed
 
 SPLITS = ("train", "validation", "test")
-STATISTICS = ("running", "batch")
 _BATCH = 1000
 
 
-def analyse(
-    run: FinishedRun,
-    *,
-    split: str = "train",
-    examples: int = 2000,
-    statistics: str = "running",
-    tolerance: float | None = None,
-    gradient_tolerance: float | None = None,
-    seed: int = 0,
-) -> tuple[CriticalPoint, dict[str, Any]]:
-    """Classifies the point at which a run stands, with a progress bar where that takes long.
+class Subject(NamedTuple):
+    """What is looked at: a loss, a point, and examples."""
+
+    name: str
+    """In the titles of pictures."""
+    loss_fn: Objective
+    params: Any
+    batches: list[Batch]
+    held_out: list[Batch] | None
+    """Others, to confirm on; None where `batches` are all there are."""
+    step: int
+    split: str
+
+
+def subject_of(
+    run: FinishedRun, *, split: str = "train", examples: int = 2000, statistics: str = "running", seed: int = 0
+) -> Subject:
+    """Chooses what of a run is looked at.
 
     Args:
         run: as `finished_run.load` reads it.
         split: whose loss is looked at: one of `SPLITS`.
         examples: a sample of that many, checked against as many others; 0, or more than there are, takes all.
         statistics: what batch normalization does: one of `STATISTICS`.
-        tolerance: as for `tricks.curvature.classify`.
-        gradient_tolerance: likewise.
-        seed: of the sample and of the random vectors.
+        seed: of the sample.
 
     Returns:
-        The verdict, and what `spectrum.json` holds.
+        The subject.
 
     Raises:
         UserError: an argument is none of those allowed.
@@ -56,51 +63,70 @@ def analyse(
         raise UserError(f"--split is {split!r}; allowed: {', '.join(SPLITS)}")
     if statistics not in STATISTICS:
         raise UserError(f"--statistics is {statistics!r}; allowed: {', '.join(STATISTICS)}")
-    if statistics == "batch" and not run.config.model.batch_norm:
+    if statistics == "batch" and not run.weights.model_state:
         raise UserError("--statistics is 'batch'; the model of this run has no batch normalization")
     batches, held_out = _batches(getattr(run.data, split), examples, seed)
-    loss_fn = losses.objective(run.apply, run.measure, run.weights.model_state, batch_statistics=statistics == "batch")
-    params = run.weights.params
+    loss_fn = losses.objective(
+        run.network.apply, run.loss, run.weights.model_state, batch_statistics=statistics == "batch"
+    )
+    return Subject(run.config.data.name, loss_fn, run.weights.params, batches, held_out, run.step, split)
+
+
+def analyse(
+    subject: Subject,
+    *,
+    tolerance: float | None = None,
+    gradient_tolerance: float | None = None,
+    seed: int = 0,
+) -> CriticalPoint:
+    """Classifies the point, with a progress bar where that takes long.
+
+    Args:
+        subject: what is looked at.
+        tolerance: as for `tricks.curvature.classify`.
+        gradient_tolerance: likewise.
+        seed: of the random vectors.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        UserError: an argument is none of those allowed.
+    """
+    _, loss_fn, params, batches, held_out, *_ = subject
     try:
         with tqdm(desc="Hessian-vector products", unit="", leave=False, disable=None) as bar:
             point = classify_operator(
                 _counted(hessian(loss_fn, params, batches), bar.update),
                 params,
                 held_out=None if held_out is None else hessian(loss_fn, params, held_out),
-                key=jax.random.key(seed),
+                key=streams.vectors(seed, "spectrum"),
                 tolerance=tolerance,
                 gradient_tolerance=gradient_tolerance,
             )
             jax.effects_barrier()
     except ValueError as error:
         raise UserError(str(error)) from error
-    return point, _as_json(point, run, split, batches, held_out)
+    return point
 
 
-def draw(run: FinishedRun, point: CriticalPoint, workdir: Path, *, split: str, examples: int, seed: int) -> None:
+def draw(subject: Subject, point: CriticalPoint, workdir: Path) -> None:
     """Draws `spectrum.png`, and `surface.png` on the plane of the outermost eigenvectors.
 
     Args:
-        run: as `finished_run.load` reads it.
-        point: of it.
+        subject: what was looked at.
+        point: what it came to.
         workdir: where to write.
-        split: as for `analyse`.
-        examples: likewise.
-        seed: likewise.
     """
-    title = f"{point.verdict}: {run.config.data.name} {split} loss {point.loss:.4g} after {run.step:,} steps"
+    title = f"{point.verdict}: {subject.name} {subject.split} loss {point.loss:.4g} after {subject.step:,} steps"
     pictures.draw_spectrum(point, workdir / "spectrum.png", title=title)
-    batches, _ = _batches(getattr(run.data, split), examples, seed)
-    loss_fn = losses.objective(
-        run.apply, run.measure, run.weights.model_state, batch_statistics=point.mode.startswith("batch")
-    )
     values = point.smallest, point.largest
-    lengths = [_length(value, point.loss, run.weights.params) for value in values]
+    lengths = [_length(value, point.loss, subject.params) for value in values]
     directions = tuple(
         jax.tree.map(lambda u, length=length: length * u, vector)
         for vector, length in zip((point.smallest_vector, point.largest_vector), lengths, strict=True)
     )
-    surface = error_surface(loss_fn, run.weights.params, directions, batches=batches)
+    surface = error_surface(subject.loss_fn, subject.params, directions, batches=subject.batches)
     names = [f"along the eigenvector of {value:.3g}" for value in values]
     lower = "the way out" if point.verdict in ("saddle", "maximum") else "lower"
     pictures.draw_surface(surface, workdir / "surface.png", title=title, names=names, lengths=lengths, lower=lower)
@@ -150,21 +176,19 @@ def _ratio(interval: Any) -> str:
 
 
 def _batches(split: Split, examples: int, seed: int) -> tuple[list[Batch], list[Batch] | None]:
-    total = len(split.targets)
-    if examples == 0 or examples >= total:
-        return _cut(split, np.arange(total)), None
-    order = np.random.default_rng(seed).permutation(total)
-    return _cut(split, order[:examples]), _cut(split, order[examples : 2 * examples])
+    if examples == 0 or examples >= len(split.targets):
+        return _cut(split), None
+    chosen, others = sample(split, (examples, examples), streams.sample(seed, "spectrum"))
+    return _cut(chosen), _cut(others)
 
 
-def _cut(split: Split, rows: np.ndarray) -> list[Batch]:
+def _cut(split: Split) -> list[Batch]:
     # Divided among all devices where that comes out even; a ragged rest counts by its examples.
     mesh = feed.make_mesh()
     batches = []
-    for start in range(0, len(rows), _BATCH):
-        chosen = rows[start : start + _BATCH]
-        spec = PartitionSpec("data") if len(chosen) % mesh.size == 0 else PartitionSpec()
-        batch = Batch(split.features[chosen], split.targets[chosen])
+    for start in range(0, len(split.targets), _BATCH):
+        batch = Batch(*(a[start : start + _BATCH] for a in split))
+        spec = PartitionSpec("data") if len(batch.targets) % mesh.size == 0 else PartitionSpec()
         batches.append(jax.device_put(batch, NamedSharding(mesh, spec)))
     return batches
 
@@ -185,21 +209,28 @@ def _length(value: float, loss: float, params: Any) -> float:
     return min(math.sqrt(2 * max(abs(loss), 1e-12) / max(abs(value), 1e-12)), size)
 
 
-def _as_json(
-    point: CriticalPoint, run: FinishedRun, split: str, batches: list[Batch], held_out: list[Batch] | None
-) -> dict[str, Any]:
+def as_json(subject: Subject, point: CriticalPoint) -> dict[str, Any]:
+    """What `spectrum.json` holds.
+
+    Args:
+        subject: what was looked at.
+        point: what it came to.
+
+    Returns:
+        Plain values.
+    """
     plain = {
         name: value._asdict() if hasattr(value, "_asdict") else value
         for name, value in point._asdict().items()
         if name not in ("smallest_vector", "largest_vector", "spectrum")
     }
     spectrum = {name: np.asarray(part).tolist() for name, part in point.spectrum._asdict().items()}
-    counts = [sum(len(batch.targets) for batch in part) for part in (batches, held_out or [])]
-    return run_directory.without_nan(
+    counts = [sum(len(batch.targets) for batch in part) for part in (subject.batches, subject.held_out or [])]
+    return without_nan(
         {
             **plain,
-            "step": run.step,
-            "split": split,
+            "step": subject.step,
+            "split": subject.split,
             "examples": counts[0],
             "held_out_examples": counts[1],
             "spectrum": spectrum,

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tricks.errors import UserError
-from tricks.training.state import LoopState
+from tricks.training.state import LoopState, weights
 
 _KEPT = 2
 
@@ -24,16 +24,13 @@ class Checkpoints(NamedTuple):
 
 
 def open_directory(directory: Path) -> Checkpoints:
-    """Opens a folder of checkpoints, making it where it is missing. The newest two are kept.
+    """Opens a folder of checkpoints. The newest two are kept.
 
     Args:
         directory: of the checkpoints.
 
     Returns:
         What `save` and `restore` take.
-
-    Raises:
-        UserError: it cannot be made.
     """
     options = ocp.CheckpointManagerOptions(
         max_to_keep=_KEPT,
@@ -41,10 +38,6 @@ def open_directory(directory: Path) -> Checkpoints:
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,
     )
-    try:
-        directory.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"checkpoints cannot be written to {directory}: {error.strerror}") from error
     return Checkpoints(directory, ocp.CheckpointManager(directory.absolute(), options=options))
 
 
@@ -60,9 +53,14 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
         UserError: it cannot be written; those before stay as they were.
     """
     step = int(loop.train.step)
-    latest = {"train": loop.train, "stopping": loop.stopping}
+    latest = _latest(loop)
     arrays, scalars = _split(latest)
-    progress = {"spent": dict(spent), "scalars": scalars, "checksum": _checksum((latest, loop.best))}
+    progress = {
+        "spent": dict(spent),
+        "scalars": scalars,
+        "checksum": checksum((latest, loop.best)),
+        "weights": {"last": checksum(weights(loop.train)), "best": checksum(loop.best)},
+    }
     arguments = ocp.args.Composite(
         latest=ocp.args.StandardSave(arrays),
         best=ocp.args.StandardSave(loop.best),
@@ -73,7 +71,7 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
         checkpoints.manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} ({_reason(error)}); "
+            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} ({reason(error)}); "
             f"{describe_last(checkpoints)}"
         ) from error
 
@@ -110,7 +108,7 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
             return _read(checkpoints, step, like)
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
             before = f"going back to that of step {steps[i + 1]}" if i + 1 < len(steps) else "there is none before it"
-            print(f"the checkpoint of step {step} cannot be read ({_reason(error)}); {before}")
+            print(f"the checkpoint of step {step} cannot be read ({reason(error)}); {before}")
             if i + 1 == len(steps):
                 raise UserError(
                     f"no checkpoint in {checkpoints.directory} can be read; remove that folder to start anew"
@@ -120,7 +118,7 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
 
 
 def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
-    like_latest = {"train": like.train, "stopping": like.stopping}
+    like_latest = _latest(like)
     wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (_split(like_latest)[0], like.best))
     arguments = ocp.args.Composite(
         latest=ocp.args.StandardRestore(wanted[0]),
@@ -128,10 +126,16 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
         progress=ocp.args.JsonRestore(),
     )
     stored = checkpoints.manager.restore(step, args=arguments)
-    latest = _join(stored.latest, stored.progress["scalars"], like_latest)
-    if _checksum((latest, stored.best)) != stored.progress["checksum"]:
+    latest = join(stored.latest, stored.progress["scalars"], like_latest)
+    if checksum((latest, stored.best)) != stored.progress["checksum"]:
         raise ValueError("its checksum is wrong")
-    return LoopState(latest["train"], stored.best, latest["stopping"]), stored.progress["spent"]
+    return LoopState(best=stored.best, **latest), stored.progress["spent"]
+
+
+def _latest(loop: LoopState) -> dict[str, Any]:
+    parts = loop._asdict()
+    del parts["best"]
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _split(tree: Any) -> tuple[Any, dict[str, str]]:
@@ -144,7 +148,18 @@ def _split(tree: Any) -> tuple[Any, dict[str, str]]:
     return jax.tree.map(lambda leaf: None if _is_scalar(leaf) else leaf, tree), scalars
 
 
-def _join(arrays: Any, scalars: Mapping[str, str], like: Any) -> Any:
+def join(arrays: Any, scalars: Mapping[str, str], like: Any) -> Any:
+    """The arrays of a checkpoint with its scalars put back.
+
+    Args:
+        arrays: with None for scalars.
+        scalars: the bytes of each in hexadecimal digits, by its path.
+        like: a pytree with the types and shardings.
+
+    Returns:
+        A pytree of the structure of `like`.
+    """
+
     def one(path: Any, like: jax.Array, stored: Any) -> Any:
         if not _is_scalar(like):
             return stored
@@ -174,7 +189,12 @@ def _move_aside(checkpoints: Checkpoints, step: int) -> None:
     checkpoints.manager.reload()
 
 
-def _checksum(tree: Any) -> int:
+def checksum(tree: Any) -> int:
+    """Of all bytes of a pytree of arrays.
+
+    >>> checksum({"a": np.zeros(2)}) == checksum({"a": np.ones(2)})
+    False
+    """
     total = 0
     for leaf in jax.tree.leaves(tree):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -183,5 +203,10 @@ def _checksum(tree: Any) -> int:
     return total
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """The first line of what an error says.
+
+    >>> reason(ValueError("no\\nmore"))
+    'no'
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

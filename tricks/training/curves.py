@@ -1,10 +1,11 @@
 """The picture of a run: losses, accuracies and the learning rate over the epochs."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-from tricks.training.records import Record, epoch_means
+from tricks.training.records import Record, epoch_means, measures
+
+FILE = "curves.png"
 
 
 def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: int | None, title: str) -> None:
@@ -22,28 +23,28 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
     from matplotlib.figure import Figure
 
     train = epoch_means(records)
-    validation = [r for r in records if r.split == "validation"]
+    validation = [r for r in records if r.kind == "validation"]
     epochs = max((r.step / steps_per_epoch for r in records), default=1.0) or 1.0
-    panels = ["loss"]
-    if any(math.isfinite(r.accuracy) for r in validation):
-        panels.append("accuracy")
-    panels.append("learning rate")
+    panels = [*(measures(records) or ["loss"]), "learning rate"]
 
-    figure = Figure(figsize=(5.2 * len(panels), 4.4), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 4.4))
     FigureCanvasAgg(figure)
+    # Margins by hand, in inches: to have them computed draws everything twice.
+    width = figure.get_figwidth()
+    figure.subplots_adjust(left=0.75 / width, right=1 - 0.2 / width, bottom=0.15, top=0.83, wspace=0.22)
     figure.suptitle(title, fontsize=15)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=True):
         if panel == "learning rate":
-            rates = [r for r in records if r.split == "train"]
-            points = [(r.step / steps_per_epoch, r.learning_rate) for r in rates]
+            rates = [r for r in records if r.kind == "train"]
+            points = [(r.step / steps_per_epoch, r.values["learning_rate"]) for r in rates]
             axis.plot(*_columns(points), color="tab:green", linewidth=2, marker=_marker(points))
             axis.set_ylim(bottom=0)
         else:
             for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
                 # A mean over an epoch belongs to its middle, a validation to its end.
                 shift = 0.5 if split == "train" else 0.0
-                points = [(r.epoch - shift, getattr(r, panel)) for r in rows]
+                points = [(r.epoch - shift, r.values[panel]) for r in rows]
                 axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
         if panel == "loss":
             _mark_escapes(axis, records, steps_per_epoch)
@@ -54,19 +55,27 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
         axis.set_xlabel("epoch", fontsize=13)
         axis.tick_params(labelsize=12)
         axis.grid(alpha=0.3)
-    if _spans_decades([r.loss for r in (*train, *validation)]):
+    if _spans_decades([r.values["loss"] for r in (*train, *validation)]):
         axes[0].set_yscale("log")
     axes[0].legend(fontsize=12)
     figure.savefig(path, dpi=120)
 
 
 def _mark_escapes(axis: Any, records: list[Record], steps_per_epoch: int) -> None:
-    checks = [(r.step / steps_per_epoch, r) for r in records if r.split == "escape"]
-    moved = [(x, r) for x, r in checks if r.outcome in ("escaped", "perturbed")]
-    stayed = [(x, r.loss) for x, r in checks if r.outcome not in ("escaped", "perturbed")]
-    for i, (x, r) in enumerate(moved):
+    checks = [(r.step / steps_per_epoch, r) for r in records if r.kind == "escape"]
+    moved = [(x, r.values) for x, r in checks if r.values["outcome"] in ("escaped", "perturbed")]
+    stayed = [(x, r.values["loss"]) for x, r in checks if r.values["outcome"] not in ("escaped", "perturbed")]
+    for i, (x, values) in enumerate(moved):
         label = None if i else "saddle escape"
-        axis.plot([x, x], [r.loss, r.loss_after], color="tab:red", linewidth=2.5, marker="o", label=label, zorder=5)
+        axis.plot(
+            [x, x],
+            [values["loss"], values["loss_after"]],
+            color="tab:red",
+            linewidth=2.5,
+            marker="o",
+            label=label,
+            zorder=5,
+        )
     if stayed:
         label = "check, no way out"
         axis.plot(*_columns(stayed), "x", color="tab:gray", markersize=7, label=label, zorder=4)

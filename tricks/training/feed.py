@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from tricks.data import Split
+from tricks import streams
+from tricks.data import Split, take
 from tricks.errors import UserError
 from tricks.losses import Batch
 
@@ -78,6 +79,15 @@ def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 
     return Plan(batch_size, (length + 1,) * longer + (length,) * (even - longer))
 
 
+def by_batch(mesh: Mesh) -> NamedSharding:
+    """How rows of a chunk lie on the devices: (steps, batch), each batch divided among them.
+
+    >>> tuple(by_batch(make_mesh()).spec)
+    (None, 'data')
+    """
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
 def fits_on_device(split: Split) -> bool:
     """Whether a training set takes less than half of the device's memory."""
     statistics = jax.local_devices()[0].memory_stats() or {}
@@ -103,16 +113,15 @@ def chunks(
         One `Chunk` after another; which rows a step sees does not depend on `on_device`.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
-    by_batch = NamedSharding(mesh, PartitionSpec(None, "data"))
     resident = jax.device_put(Batch(*split), replicated) if on_device else None
 
     def load(rows: np.ndarray, last_in_epoch: bool) -> Chunk:
         if resident is not None:
-            return Chunk(resident, jax.device_put(rows, by_batch), last_in_epoch)
+            return Chunk(resident, jax.device_put(rows, by_batch(mesh)), last_in_epoch)
         flat = rows.reshape(-1)
-        examples = jax.device_put(Batch(split.features[flat], split.targets[flat]), replicated)
+        examples = jax.device_put(Batch(*take(split, flat)), replicated)
         here = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
-        return Chunk(examples, jax.device_put(here, by_batch), last_in_epoch)
+        return Chunk(examples, jax.device_put(here, by_batch(mesh)), last_in_epoch)
 
     rows = _rows(len(split.targets), plan, first_step, last_step, seed)
     with ThreadPoolExecutor(1) as executor:
@@ -128,7 +137,7 @@ def chunks(
 
 def _rows(examples: int, plan: Plan, first_step: int, last_step: int, seed: int) -> Iterator[tuple[np.ndarray, bool]]:
     for epoch in range(first_step // plan.steps_per_epoch, last_step // plan.steps_per_epoch):
-        order = np.random.default_rng((seed, epoch)).permutation(examples).astype(np.int32)
+        order = streams.order(seed, epoch).permutation(examples).astype(np.int32)
         order = order[: plan.steps_per_epoch * plan.batch_size].reshape(plan.steps_per_epoch, plan.batch_size)
         start = 0
         for i, length in enumerate(plan.chunk_lengths):

@@ -1,127 +1,114 @@
 """Epochs of chunks, with validation, early stopping and checkpoints."""
 
-import functools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from tricks import early_stopping
-from tricks.curvature.attempt import NO_CHECK, Escape
-from tricks.data import Split
 from tricks.errors import DivergedError
-from tricks.losses import Batch
-from tricks.training.evaluation import Evaluation
-from tricks.training.feed import Chunk, Plan
+from tricks.losses import loss_first
+from tricks.training.assembly import Progress
+from tricks.training.chunk import ChunkMetrics
+from tricks.training.feed import Chunk
 from tricks.training.records import Record
-from tricks.training.state import LoopState, TrainState, Weights
-from tricks.training.step import ChunkMetrics, copy_weights
+from tricks.training.state import LoopState, Weights, weights
 
 
 class Rules(NamedTuple):
-    """When the loop validates, stops and saves."""
+    """When the loop ends and saves."""
 
     steps_per_epoch: int
     total_steps: int
-    monitored: str
-    """`loss` or `accuracy` of the validation split."""
-    patience: int
-    min_delta: float
     save_every_epochs: int
 
+    def epoch_of(self, step: int) -> int:
+        """The epoch that a step belongs to, from 1; 0 before the first step.
 
-RunChunk = Callable[[TrainState, Chunk], tuple[TrainState, ChunkMetrics]]
+        >>> Rules(10, 100, 1).epoch_of(11)
+        2
+        """
+        return -(-step // self.steps_per_epoch)
 
 
-def compile_chunks(
-    chunk: Any, state: TrainState, split: Split, plan: Plan, mesh: Mesh, *, on_device: bool, samples: Any = None
-) -> RunChunk:
-    """Compiles the training chunk for every length that an epoch needs, before the first step.
+class Check(NamedTuple):
+    """What was found between two steps of a chunk, for the records."""
 
-    Args:
-        chunk: as `tricks.training.step.make_train_chunk` makes it.
-        state: the state that it will be called with.
-        split: the training part.
-        plan: of an epoch.
-        mesh: the devices.
-        on_device: whether the examples are on the device, or come chunk by chunk.
-        samples: of saddle escape. Chunks in which a check is due take them; what those need is compiled for the first.
+    steps: int
+    """Steps of the chunk before it."""
+    values: Mapping[str, float | int | str]
 
-    Returns:
-        `run_chunk(state, chunk) -> (state, metrics)`, which otherwise never compiles.
+
+class Parts(NamedTuple):
+    """What the loop computes with.
+
+    Attributes:
+        run_chunk: `run_chunk(loop, chunk) -> (loop, metrics, checks)`.
+        evaluate: `evaluate(weights) -> means` of the measures on the validation split.
+        after_epoch: `after_epoch(loop, means) -> (loop, progress)`.
     """
-    replicated, by_batch = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "data"))
-    compiled = {}
-    for length in set(plan.chunk_lengths):
-        count = len(split.targets) if on_device else length * plan.batch_size
-        examples = Batch(*(jax.ShapeDtypeStruct((count, *a.shape[1:]), a.dtype, sharding=replicated) for a in split))
-        indices = jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
-        compiled[length] = chunk.lower(state, examples, indices).compile()
 
-    def run_chunk(state: TrainState, work: Chunk) -> tuple[TrainState, ChunkMetrics]:
-        if samples is not None and bool(state.opt_state.due):
-            return chunk(state, work.examples, work.indices, samples)
-        return compiled[len(work.indices)](state, work.examples, work.indices)
-
-    return run_chunk
+    run_chunk: Callable[[LoopState, Chunk], tuple[LoopState, ChunkMetrics, list[Check]]]
+    evaluate: Callable[[Weights], dict[str, float]]
+    after_epoch: Callable[[LoopState, dict[str, np.float32]], tuple[LoopState, Progress]]
 
 
-def initial(train: TrainState) -> LoopState:
-    """The loop's state before anything was validated.
+class Sinks(NamedTuple):
+    """Where everything goes, and where an interruption comes from.
 
-    Args:
-        train: the initial state.
-
-    Returns:
-        The initial weights stand where the best will be.
+    Attributes:
+        record: takes each line of metrics.
+        inspect: called with the step and the weights after each validation.
+        save: writes a checkpoint.
+        interrupted: asked between chunks.
     """
-    return LoopState(train, _copy()(train), early_stopping.init())
+
+    record: Callable[[Record], None]
+    inspect: Callable[[int, Weights], None]
+    save: Callable[[LoopState], None]
+    interrupted: Callable[[], bool]
 
 
-def validate(
-    loop: LoopState,
-    step: int,
-    evaluate: Callable[[Weights], Evaluation],
-    rules: Rules,
-    record: Callable[[Record], None],
-) -> LoopState:
+def to_all(*takers: Callable[[Record], None]) -> Callable[[Record], None]:
+    """One that gives each record to several.
+
+    >>> one, other = [], []
+    >>> to_all(one.append, other.append)(Record(0, 0, "train", {}))
+    >>> one == other
+    True
+    """
+
+    def record(line: Record) -> None:
+        for take in takers:
+            take(line)
+
+    return record
+
+
+def validate(loop: LoopState, step: int, parts: Parts, rules: Rules, sinks: Sinks) -> tuple[LoopState, Progress]:
     """Evaluates the current weights, and keeps a copy of them when they are the best so far.
 
     Args:
         loop: the state.
         step: of the state.
-        evaluate: loss and accuracy on the validation split.
-        rules: what counts as better.
-        record: takes the line of metrics.
+        parts: what is computed with.
+        rules: of the loop.
+        sinks: take the line of metrics, and look at the weights.
 
     Returns:
-        The state with its best weights and early stopping brought up to date.
+        The state with its best weights and early stopping brought up to date, and what came of it.
     """
-    result = evaluate(Weights(loop.train.params, loop.train.model_state))
-    value = result.loss if rules.monitored == "loss" else -result.accuracy
-    stopping, improved = _update_stopping()(
-        loop.stopping, np.float32(value), np.int32(step), np.float32(rules.min_delta)
-    )
-    record(Record(step, -(-step // rules.steps_per_epoch), "validation", result.loss, result.accuracy))
-    return loop._replace(stopping=stopping, best=_copy()(loop.train) if bool(improved) else loop.best)
+    means = parts.evaluate(weights(loop.train))
+    loop, progress = parts.after_epoch(loop, {name: np.float32(value) for name, value in means.items()})
+    sinks.record(Record(step, rules.epoch_of(step), "validation", means))
+    sinks.inspect(step, weights(loop.train))
+    return loop, jax.device_get(progress)
 
 
 def fit(
-    loop: LoopState,
-    chunks: Iterable[Chunk],
-    *,
-    run_chunk: RunChunk,
-    evaluate: Callable[[Weights], Evaluation],
-    rules: Rules,
-    record: Callable[[Record], None],
-    inspect: Callable[[int, Weights], None],
-    save: Callable[[LoopState], None],
-    interrupted: Callable[[], bool],
-) -> tuple[LoopState, str]:
+    loop: LoopState, progress: Progress, chunks: Iterable[Chunk], *, parts: Parts, rules: Rules, sinks: Sinks
+) -> tuple[LoopState, Progress, str]:
     """Trains until the last step, early stopping, or an interruption.
 
     Records of a step are written before the checkpoint of that step, so that a resumed run can cut the records back
@@ -129,17 +116,14 @@ def fit(
 
     Args:
         loop: the state to go on from; its arrays are donated.
+        progress: what the last validation came to.
         chunks: from the step of `loop` on, as `tricks.training.feed.chunks` yields them.
-        run_chunk: as `compile_chunks` makes it.
-        evaluate: loss and accuracy on the validation split.
-        rules: when to validate, stop and save.
-        record: takes each line of metrics.
-        inspect: called with the step and the weights after each validation.
-        save: writes a checkpoint.
-        interrupted: asked between chunks.
+        parts: what is computed with.
+        rules: when to stop and save.
+        sinks: where everything goes.
 
     Returns:
-        The last state, and `completed`, `stopped early` or `interrupted`.
+        The last state, what the last validation came to, and `completed`, `stopped early` or `interrupted`.
 
     Raises:
         DivergedError: a loss, gradient or weight was not finite; nothing of that chunk is recorded or saved.
@@ -147,90 +131,50 @@ def fit(
     step = int(loop.train.step)
     saved = step
     for chunk in chunks:
-        if _stops(loop, rules):
+        if progress.stops:
             break
         started = time.perf_counter()
-        state, device_metrics = run_chunk(loop.train, chunk)
-        metrics = jax.device_get(device_metrics)
+        loop, metrics, checks = parts.run_chunk(loop, chunk)
         seconds = time.perf_counter() - started
-        _check_finite(metrics, step, rules.steps_per_epoch)
-        loop = loop._replace(train=state)
-        for line in _escape_records(metrics, step, rules):
-            record(line)
-        step += len(metrics.steps.loss)
-        record(_training_record(metrics, step, rules, chunk.indices.size / seconds))
-        epoch, within = divmod(step, rules.steps_per_epoch)
+        _check_finite(metrics, step, rules)
+        for check in checks:
+            at = step + check.steps
+            sinks.record(Record(at, rules.epoch_of(at), "escape", check.values))
+        step += len(chunk.indices)
+        sinks.record(_training_record(metrics, step, rules, chunk.indices.size / seconds))
         if chunk.last_in_epoch:
-            loop = validate(loop, step, evaluate, rules, record)
-            inspect(step, Weights(loop.train.params, loop.train.model_state))
-        stop = interrupted()
+            loop, progress = validate(loop, step, parts, rules, sinks)
+        stop = sinks.interrupted()
+        epoch, within = divmod(step, rules.steps_per_epoch)
         if stop or (within == 0 and epoch % rules.save_every_epochs == 0):
-            save(loop)
+            sinks.save(loop)
             saved = step
         if stop:
-            return loop, "interrupted"
+            return loop, progress, "interrupted"
     if saved != step:
-        save(loop)
-    return loop, "completed" if step >= rules.total_steps else "stopped early"
+        sinks.save(loop)
+    return loop, progress, "completed" if step >= rules.total_steps else "stopped early"
 
 
-def _stops(loop: LoopState, rules: Rules) -> bool:
-    return bool(early_stopping.should_stop(loop.stopping, rules.patience))
-
-
-@functools.cache
-def _copy() -> Callable[[TrainState], Weights]:
-    return jax.jit(copy_weights)
-
-
-@functools.cache
-def _update_stopping() -> Callable[..., Any]:
-    return jax.jit(early_stopping.update)
-
-
-def _check_finite(metrics: ChunkMetrics, step: int, steps_per_epoch: int) -> None:
-    wrong = ~np.isfinite(metrics.steps.loss)
+def _check_finite(metrics: ChunkMetrics, step: int, rules: Rules) -> None:
+    losses = metrics.steps.measures["loss"]
+    wrong = ~np.isfinite(losses)
     if wrong.any():
         at = int(np.argmax(wrong))
-        what = f"the loss is {metrics.steps.loss[at]}"
+        what = f"the loss is {losses[at]}"
     elif not np.isfinite(metrics.steps.gradient_norm[-1]) or not metrics.finite:
         at = len(wrong) - 1
         what = "the gradient or the weights are not finite"
     else:
         return
-    raise DivergedError(f"{what} at step {step + at + 1} (epoch {(step + at) // steps_per_epoch + 1})")
-
-
-def _escape_records(metrics: ChunkMetrics, before: int, rules: Rules) -> Iterator[Record]:
-    checks = metrics.steps.escape
-    if checks is None:
-        return
-    for i in np.flatnonzero(checks.outcome != NO_CHECK):
-        found = Escape(*(field[i] for field in checks))
-        step = before + int(i) + 1
-        yield Record(
-            step,
-            -(-step // rules.steps_per_epoch),
-            "escape",
-            float(found.loss_before),
-            math.nan,
-            outcome=found.reason,
-            smallest_eigenvalue=float(found.eigenvalue),
-            held_out_curvature=float(found.held_out_curvature),
-            loss_after=float(found.loss_after),
-            distance=float(found.distance),
-            products=int(found.products),
-        )
+    raise DivergedError(f"{what} at step {step + at + 1} (epoch {rules.epoch_of(step + at + 1)})")
 
 
 def _training_record(metrics: ChunkMetrics, step: int, rules: Rules, examples_per_second: float) -> Record:
-    return Record(
-        step,
-        -(-step // rules.steps_per_epoch),
-        "train",
-        float(np.mean(metrics.steps.loss, dtype=np.float64)),
-        float(np.mean(metrics.steps.accuracy, dtype=np.float64)),
-        float(metrics.steps.gradient_norm[-1]),
-        float(metrics.learning_rate),
-        examples_per_second,
-    )
+    means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.steps.measures.items()}
+    rest = {
+        "gradient_norm": float(metrics.steps.gradient_norm[-1]),
+        "learning_rate": float(metrics.learning_rate),
+        "examples_per_second": examples_per_second,
+    }
+    return Record(step, rules.epoch_of(step), "train", loss_first(means) | rest)

@@ -1,18 +1,18 @@
 """What a person sees while a run goes on and when it ends."""
 
 import math
-import os
 import sys
 
 from tabulate import tabulate
 from tqdm import tqdm
 
+from tricks.cli.screen import say
 from tricks.training.records import Record
 
 _LINES = 20
 
 
-class Progress:
+class Bar:
     """A bar on a terminal; where the output goes elsewhere, about twenty plain lines."""
 
     def __init__(self, *, steps_per_epoch: int, total_steps: int, first_step: int) -> None:
@@ -27,11 +27,11 @@ class Progress:
 
     def show(self, record: Record) -> None:
         """Takes one more record into account."""
-        if record.split == "train":
+        if record.kind == "train":
             self._training = record
-        elif record.split == "validation":
+        elif record.kind == "validation":
             self._validation = record
-        elif record.split == "escape":
+        elif record.kind == "escape":
             self._say(escape_line(record))
             return
         else:
@@ -39,7 +39,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_description_str(self._text(digits=3), refresh=False)
             self._bar.update(record.step - self._bar.n)
-        elif record.split == "validation" and self._is_due(record.epoch):
+        elif record.kind == "validation" and self._is_due(record.epoch):
             width = len(str(self._epochs))
             say(f"epoch {record.epoch:{width}d}/{self._epochs}  {self._text(digits=4)}")
 
@@ -62,11 +62,12 @@ class Progress:
         parts = []
         for name, record in (("loss", self._training), ("val", self._validation)):
             if record is not None:
-                accuracy = f" {record.accuracy:.{digits - 2}%}" if math.isfinite(record.accuracy) else ""
-                parts.append(f"{name} {record.loss:.{digits}f}{accuracy}")
+                accuracy = record.values.get("accuracy", math.nan)
+                share = f" {accuracy:.{digits - 2}%}" if math.isfinite(accuracy) else ""
+                parts.append(f"{name} {record.values['loss']:.{digits}f}{share}")
         if self._training is not None:
-            parts.append(f"rate {self._training.learning_rate:.1e}")
-            parts.append(f"{_short(self._training.examples_per_second or 0)} ex/s")
+            parts.append(f"rate {self._training.values['learning_rate']:.1e}")
+            parts.append(f"{_short(self._training.values['examples_per_second'])} ex/s")
         return "  ".join(parts)
 
 
@@ -74,56 +75,51 @@ class Progress:
 _FORMAT = "{percentage:3.0f}%|{bar:5}| {desc} {remaining}"
 
 
-def say(text: str) -> None:
-    """Prints a line at once; where nobody reads any more (`train.py | head`), the run goes on in silence.
-
-    Args:
-        text: the line.
-    """
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-
-
 def escape_line(record: Record) -> str:
     """What a check of saddle escape came to, in a line, with the most negative curvature that it found.
 
     Args:
-        record: of the split `escape`.
+        record: of the kind `escape`.
 
     Returns:
         Text of less than 80 columns.
 
-    >>> line = Record(9, 1, "escape", 1.5, 0.0, outcome="escaped", smallest_eigenvalue=-0.5, loss_after=1, products=9)
-    >>> escape_line(line)
+    >>> values = {"outcome": "escaped", "smallest_eigenvalue": -0.5, "loss": 1.5, "loss_after": 1, "products": 9}
+    >>> escape_line(Record(9, 1, "escape", values))
     'step 9: escaped (-0.5, 9 products), loss 1.5 -> 1'
     """
-    moved = f" -> {record.loss_after:.3g}" if record.loss_after != record.loss else ""
-    found = f"({record.smallest_eigenvalue:.2g}, {record.products} products)"
-    return f"step {record.step}: {record.outcome} {found}, loss {record.loss:.3g}{moved}"
+    values = record.values
+    moved = f" -> {values['loss_after']:.3g}" if values["loss_after"] != values["loss"] else ""
+    found = f"({values['smallest_eigenvalue']:.2g}, {values['products']} products)"
+    return f"step {record.step}: {values['outcome']} {found}, loss {values['loss']:.3g}{moved}"
 
 
-def result_table(rows: list[Record]) -> str:
+def result_table(rows: list[Record], measures: list[str]) -> str:
     """The closing table: a row for each split.
 
     Args:
         rows: one record for each split, at the best step.
+        measures: names of the columns beside split, step and epoch.
 
     Returns:
-        Text of less than 80 columns.
+        Text of less than 80 columns, with the measures of the losses of this package.
 
-    >>> print(result_table([Record(44, 1, "test", 0.25, 0.9)]))
+    >>> print(result_table([Record(44, 1, "test", {"loss": 0.25, "accuracy": 0.9})], ["loss", "accuracy"]))
     split      loss  accuracy      step    epoch
     -------  ------  ----------  ------  -------
     test     0.2500  90.00%          44        1
     """
     table = [
-        (r.split, f"{r.loss:.4f}", f"{r.accuracy:.2%}" if math.isfinite(r.accuracy) else "-", r.step, r.epoch)
+        (r.kind, *(_number(name, r.values[name]) for name in measures if name in r.values), r.step, r.epoch)
         for r in rows
     ]
-    headers = ("split", "loss", "accuracy", "step", "epoch")
-    return tabulate(table, headers=headers, colalign=("left", "right", "left", "right", "right"), disable_numparse=True)
+    align = ("left", *("left" if name == "accuracy" else "right" for name in measures), "right", "right")
+    headers = ("split", *measures, "step", "epoch")
+    return tabulate(table, headers=headers, colalign=align, disable_numparse=True)
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.2%}" if name == "accuracy" else f"{value:.4f}"
 
 
 def _short(number: float) -> str:

@@ -1,86 +1,54 @@
-"""Lines of metrics: `metrics.jsonl` and TensorBoard events."""
+"""Lines of metrics: `metrics.jsonl` and what is read from it."""
 
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from tensorboardX import SummaryWriter
 
 from tricks.errors import UserError
 
 FILE = "metrics.jsonl"
+# In the file the kind is called the split, which it is in most lines.
+_KEYS = ("step", "epoch", "split")
 
 
 class Record(NamedTuple):
-    """One line: means over a chunk of training steps, or over a whole split."""
+    """One line: what was measured at a step."""
 
     step: int
     """Updates done."""
     epoch: int
     """Epoch that the step belongs to, from 1; 0 before the first step."""
-    split: str
-    loss: float
-    accuracy: float
-    """NaN for a regression."""
-    gradient_norm: float | None = None
-    learning_rate: float | None = None
-    examples_per_second: float | None = None
-    smallest_eigenvalue: float | None = None
-    largest_eigenvalue: float | None = None
-    trace: float | None = None
-    minimum_ratio: float | None = None
-    outcome: str | None = None
-    """Of a check of saddle escape, in words."""
-    held_out_curvature: float | None = None
-    loss_after: float | None = None
-    distance: float | None = None
-    products: int | None = None
-
-
-_CURVATURE = ("smallest_eigenvalue", "largest_eigenvalue", "trace", "minimum_ratio")
-_ESCAPE = ("held_out_curvature", "loss_after", "distance", "products")
-_NUMBERS = ("loss", "accuracy", "gradient_norm", "learning_rate", "examples_per_second", *_CURVATURE, *_ESCAPE)
-_OF_SOME_SPLITS = frozenset({*_CURVATURE, *_ESCAPE, "outcome"})
+    kind: str
+    """`train`: means over a chunk of steps; `validation`, `test`: over the whole split; or another measurement."""
+    values: Mapping[str, Any]
+    """Numbers and words by name; the names belong to whoever measured."""
 
 
 class Writer:
-    """Appends records to `metrics.jsonl` and, in the same folder, TensorBoard events.
+    """Appends records to `metrics.jsonl`.
 
-    Records of steps after `last_step`, and test records, are dropped first, and the events are written anew from
-    what remains, so that a resumed run leaves the files of one that was never interrupted.
+    Records of steps after `last_step`, and test records, are dropped first, so that a resumed run leaves the file of
+    one that was never interrupted.
     """
 
     def __init__(self, directory: Path, last_step: int) -> None:
-        kept = [r for r in read(directory) if r.step <= last_step and r.split != "test"]
-        for events in directory.glob("events.*"):
-            events.unlink()
-        self._events = SummaryWriter(str(directory))
+        self.kept = [r for r in read(directory) if r.step <= last_step and r.kind != "test"]
         temporary = directory / (FILE + ".tmp")
         with open(temporary, "w") as file:
-            file.writelines(_line(record) for record in kept)
+            file.writelines(_line(record) for record in self.kept)
         temporary.replace(directory / FILE)
         self._file = open(directory / FILE, "a", buffering=1)  # noqa: SIM115
-        for record in kept:
-            self._add_events(record)
 
     def write(self, record: Record) -> None:
         """Appends one record; with the operating system when this returns, so that a kill does not lose it."""
         self._file.write(_line(record))
-        self._add_events(record)
 
     def close(self) -> None:
-        """Closes both files."""
+        """Closes the file."""
         self._file.close()
-        self._events.close()
-
-    def _add_events(self, record: Record) -> None:
-        for name in _NUMBERS:
-            value = getattr(record, name)
-            if value is not None and math.isfinite(value):
-                self._events.add_scalar(f"{record.split}/{name}", value, record.step)
 
 
 def read(directory: Path) -> list[Record]:
@@ -99,28 +67,48 @@ def read(directory: Path) -> list[Record]:
     return list(_parse(path)) if path.exists() else []
 
 
+def measures(records: list[Record]) -> list[str]:
+    """Names of the measures of the loss: what validations hold.
+
+    Args:
+        records: of a run.
+
+    Returns:
+        Names, each once.
+
+    >>> measures([Record(0, 0, "validation", {"loss": 1.0}), Record(4, 1, "train", {"loss": 1.0, "rate": 1.0})])
+    ['loss']
+    """
+    return list(dict.fromkeys(name for r in records if r.kind == "validation" for name in r.values))
+
+
 def epoch_means(records: list[Record]) -> list[Record]:
-    """The training records of each epoch as one, its loss and accuracy the means over all steps of the epoch.
+    """The training records of each epoch as one, its measures the means over all steps of the epoch.
 
     Args:
         records: of a run, oldest first.
 
     Returns:
-        One record an epoch; the other fields are those of its last record.
+        One record an epoch; the values that are no measures are those of its last record.
 
-    >>> chunks = [Record(3, 1, "train", 1.0, 0.0), Record(4, 1, "train", 5.0, 1.0)]
-    >>> [(mean.step, mean.loss, mean.accuracy) for mean in epoch_means(chunks)]
-    [(4, 2.0, 0.25)]
+    >>> chunks = [Record(3, 1, "train", {"loss": 1.0, "rate": 0.2}), Record(4, 1, "train", {"loss": 5.0, "rate": 0.1})]
+    >>> [(mean.step, mean.values) for mean in epoch_means([Record(0, 0, "validation", {"loss": 2.0}), *chunks])]
+    [(4, {'loss': 2.0, 'rate': 0.1})]
     """
-    training = [r for r in records if r.split == "train"]
+    names = measures(records)
+    training = [r for r in records if r.kind == "train"]
     lengths = [r.step - before for r, before in zip(training, [0, *(r.step for r in training)], strict=False)]
     means = []
     for _, group in itertools.groupby(zip(training, lengths, strict=True), key=lambda pair: pair[0].epoch):
         rows = list(group)
         steps = sum(length for _, length in rows)
-        loss = math.fsum(length * r.loss for r, length in rows) / steps
-        accuracy = math.fsum(length * r.accuracy for r, length in rows) / steps
-        means.append(rows[-1][0]._replace(loss=loss, accuracy=accuracy))
+        last = rows[-1][0]
+        mean = {
+            name: math.fsum(length * r.values[name] for r, length in rows) / steps
+            for name in names
+            if name in last.values
+        }
+        means.append(last._replace(values={**last.values, **mean}))
     return means
 
 
@@ -130,19 +118,21 @@ def _parse(path: Path) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         try:
             fields = json.loads(line)
-            record = Record(**{**fields, **{k: math.nan for k in ("loss", "accuracy") if fields[k] is None}})
-            if not isinstance(record.step, int) or not isinstance(record.epoch, int):
+            step, epoch, kind = (fields.pop(key) for key in _KEYS)
+            if not isinstance(step, int) or not isinstance(epoch, int) or not isinstance(kind, str):
                 raise TypeError("step and epoch must be integers")
-        except (ValueError, TypeError, KeyError) as error:
+            # JSON has no NaN.
+            values = {name: math.nan if value is None else value for name, value in fields.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
                 f"line {number} of {path} is damaged; mend it, or remove the file to go on without these records"
             ) from error
-        yield record
+        yield Record(step, epoch, kind, values)
 
 
 def _line(record: Record) -> str:
-    fields: dict[str, Any] = {k: v for k, v in record._asdict().items() if v is not None or k not in _OF_SOME_SPLITS}
-    # JSON has no NaN.
-    return (
-        json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}) + "\n"
-    )
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.values.items()
+    }
+    return json.dumps({**dict(zip(_KEYS, record[:3], strict=True)), **plain}) + "\n"

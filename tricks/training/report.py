@@ -8,9 +8,13 @@ from typing import Any
 import jax
 
 import tricks
+from tricks.cli.json_files import write_json
+from tricks.cli.screen import say
 from tricks.data import Dataset
-from tricks.training import curves, records, run_directory, summary
-from tricks.training.progress import result_table, say
+from tricks.training import records, summary
+from tricks.training.artist import Artist
+from tricks.training.loop import Rules
+from tricks.training.progress import result_table
 from tricks.training.records import Record
 
 
@@ -24,9 +28,9 @@ class Clock:
 
     def note(self, line: Record) -> None:
         """Takes the time of a record."""
-        if line.split != "test":
+        if line.kind != "test":
             self._seconds = self._offset + time.monotonic()
-        if line.split == "validation":
+        if line.kind == "validation":
             self._validations[line.step] = self._seconds
 
     def read(self, best_step: int) -> dict[str, float]:
@@ -53,22 +57,24 @@ def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
 
 def ended(
     workdir: Path,
+    artist: Artist,
     *,
     fields: Mapping[str, Any],
     status: str,
     parameters: int,
-    steps_per_epoch: int,
+    rules: Rules,
     best_step: int,
     spent: Mapping[str, float],
 ) -> None:
-    """Writes `summary.json` and `curves.png`, and prints the closing table.
+    """Writes `summary.json`, orders `curves.png`, and prints the closing table.
 
     Args:
         workdir: the run directory.
+        artist: draws.
         fields: the config, a value for each dotted field.
         status: how the run ended.
         parameters: scalars in the model.
-        steps_per_epoch: updates in one epoch.
+        rules: of the loop.
         best_step: the step of the best validation.
         spent: as `Clock.read` gives it.
     """
@@ -82,30 +88,38 @@ def ended(
         spent=spent,
         version=tricks.__version__,
     )
-    run_directory.write_json(workdir / "summary.json", content)
-    _draw(workdir, fields, lines, steps_per_epoch, best_step)
+    write_json(workdir / "summary.json", content)
+    artist.begin(workdir, **_caption(fields, rules, best_step))
     say(f"{status} after {spent['seconds']:.1f} s; at the best epoch:")
-    say(result_table(summary.at_best(lines, best_step)))
+    say(result_table(summary.at_best(lines, best_step), records.measures(lines)))
     say(f"run directory: {workdir}")
 
 
-def diverged(workdir: Path, *, fields: Mapping[str, Any], message: str, steps_per_epoch: int) -> None:
-    """Writes the `summary.json` and `curves.png` of a run that came to a value that is not finite.
+def diverged(
+    workdir: Path, artist: Artist, *, fields: Mapping[str, Any], error: Exception, last_checkpoint: str, rules: Rules
+) -> str:
+    """Writes the `summary.json` and orders the `curves.png` of a run that came to a value that is not finite.
 
     Args:
         workdir: the run directory.
+        artist: draws.
         fields: the config, a value for each dotted field.
-        message: what happened.
-        steps_per_epoch: updates in one epoch.
+        error: what happened.
+        last_checkpoint: that a person can fall back on, in words.
+        rules: of the loop.
+
+    Returns:
+        What happened, and what to try.
     """
-    run_directory.write_json(
-        workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)}
+    message = (
+        f"training diverged: {error}; {last_checkpoint}; try an optimizer.learning_rate below "
+        f"{fields['optimizer.learning_rate']:g}, or more schedule.warmup_steps than {fields['schedule.warmup_steps']}"
     )
-    _draw(workdir, fields, records.read(workdir), steps_per_epoch, None)
+    write_json(workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)})
+    artist.begin(workdir, **_caption(fields, rules, None))
+    return message
 
 
-def _draw(
-    workdir: Path, fields: Mapping[str, Any], lines: list[Record], steps_per_epoch: int, best_step: int | None
-) -> None:
+def _caption(fields: Mapping[str, Any], rules: Rules, best_step: int | None) -> dict[str, Any]:
     title = f"{fields['data.name']}, {fields['optimizer.name']}, batch {fields['data.batch_size']}"
-    curves.draw(lines, workdir / "curves.png", steps_per_epoch=steps_per_epoch, best_step=best_step, title=title)
+    return {"steps_per_epoch": rules.steps_per_epoch, "best_step": best_step, "title": title}

@@ -3,12 +3,11 @@
 import contextlib
 import fcntl
 import json
-import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tricks.cli.json_files import write_json
 from tricks.errors import UserError
 
 CONFIG = "config.json"
@@ -65,26 +64,6 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
         yield
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def without_nan(content: Any) -> Any:
-    """The same with None for numbers that are not finite, which JSON cannot hold.
-
-    >>> without_nan({"a": [1.0, float("nan")]})
-    {'a': [1.0, None]}
-    """
-    if isinstance(content, Mapping):
-        return {name: without_nan(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -1,11 +1,9 @@
-"""Everything that a training step reads and writes."""
+"""Everything that a training step reads and writes, and what the loop keeps beside it."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from tricks.early_stopping import EarlyStoppingState
 
@@ -39,21 +37,14 @@ class LoopState(NamedTuple):
     best: Weights
     """At the best validation so far; the initial ones before the first."""
     stopping: EarlyStoppingState
+    escape: Any = None
+    """What saddle escape has seen of the losses, where it is on."""
 
 
-def create(params: Any, model_state: Any, tx: optax.GradientTransformation, rng: jax.Array) -> TrainState:
-    """The state before the first step.
+def weights(state: TrainState) -> Weights:
+    """The part of a state that evaluation needs.
 
-    Args:
-        params: of the model.
-        model_state: of the model.
-        tx: the optimizer.
-        rng: a JAX random key.
-
-    Returns:
-        A `TrainState` at step 0.
-
-    >>> int(create({"w": jnp.ones(2)}, {}, optax.sgd(0.1), jax.random.key(0)).step)
-    0
+    >>> weights(TrainState(0, {"w": 1.0}, {}, (), None)).params
+    {'w': 1.0}
     """
-    return TrainState(jnp.zeros([], jnp.int32), params, model_state, tx.init(params), rng)
+    return Weights(state.params, state.model_state)

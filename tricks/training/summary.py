@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from tricks.training.records import Record, epoch_means
+from tricks.training.records import Record, epoch_means, measures
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -37,7 +37,7 @@ def make(
     Returns:
         A dictionary of plain values.
     """
-    checks = [r for r in records if r.split == "escape"]
+    checks = [r for r in records if r.kind == "escape"]
     return {
         "status": status,
         "config": dict(fields),
@@ -67,18 +67,19 @@ def make(
 
 
 def _escapes(checks: list[Record]) -> dict[str, Any]:
+    outcomes = [r.values["outcome"] for r in checks]
     return {
         "checks": len(checks),
-        "escapes": sum(r.outcome == "escaped" for r in checks),
-        "perturbations": sum(r.outcome == "perturbed" for r in checks),
-        "products": sum(r.products or 0 for r in checks),
+        "escapes": outcomes.count("escaped"),
+        "perturbations": outcomes.count("perturbed"),
+        "products": sum(r.values["products"] for r in checks),
         "events": [
             {
                 "step": r.step,
-                "outcome": r.outcome,
-                "eigenvalue": r.smallest_eigenvalue,
-                "loss_before": r.loss,
-                "loss_after": r.loss_after,
+                "outcome": r.values["outcome"],
+                "eigenvalue": r.values["smallest_eigenvalue"],
+                "loss_before": r.values["loss"],
+                "loss_after": r.values["loss_after"],
             }
             for r in checks
         ],
@@ -104,19 +105,19 @@ def _find(records: list[Record], split: str, step: int) -> Record | None:
 
 
 def _rows(records: list[Record], split: str) -> list[Record]:
-    return epoch_means(records) if split == "train" else [r for r in records if r.split == split]
+    return epoch_means(records) if split == "train" else [r for r in records if r.kind == split]
 
 
 def _at(records: list[Record], split: str, step: int) -> dict[str, Any] | None:
-    return _plain(_find(records, split, step))
+    return _plain(_find(records, split, step), measures(records))
 
 
 def _last(records: list[Record], split: str) -> dict[str, Any] | None:
-    return _plain(next(reversed(_rows(records, split)), None))
+    return _plain(next(reversed(_rows(records, split)), None), measures(records))
 
 
-def _plain(record: Record | None) -> dict[str, Any] | None:
+def _plain(record: Record | None, names: list[str]) -> dict[str, Any] | None:
     if record is None:
         return None
-    values = {"step": record.step, "epoch": record.epoch, "loss": record.loss, "accuracy": record.accuracy}
+    values = {"step": record.step, "epoch": record.epoch} | {name: record.values[name] for name in names}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

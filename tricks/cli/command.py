@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from tricks import config
+from tricks.cli import compilation_cache
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
@@ -37,7 +38,9 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.default_int_handler)
     try:
-        status = main(_parse(sys.argv, default_config)) or DONE
+        arguments = _parse(sys.argv, default_config)
+        compilation_cache.enable()
+        status = main(arguments) or DONE
     except (UserError, flags.Error) as error:
         status = _fail(error, MISTAKE)
     except DivergedError as error:

@@ -1,0 +1,186 @@
+"""One way to build a run: lanes of a vmap are the runs that they would be alone; checks come where windows end."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from conftest import read_metrics, train
+from tricks import schedules
+from tricks.config import Config
+from tricks.data import Dataset, load, take
+from tricks.losses import Batch
+from tricks.training import assembly, configured, feed, optimizer, programs
+
+STEPS, LANES = 12, 3
+# Of each number, what the lanes take; where a program leaves a 0 out, no lane has one.
+RANGES = {
+    "learning_rate": (1e-3, 1e-2, 5e-2),
+    "momentum": (0.0, 0.5, 0.9),
+    "second_moment_decay": (0.5, 0.9, 0.999),
+    "epsilon": (1e-8, 1e-4, 1e-2),
+    "weight_decay": (1e-4, 0.01, 0.5),
+    "l1": (1e-5, 1e-4, 1e-3),
+    "l2": (1e-4, 1e-3, 1e-2),
+    "dropout": (0.1, 0.3, 0.5),
+    "batch_norm_momentum": (0.5, 0.9, 0.99),
+    "warmup_steps": (0, 2, 5),
+    "end_value": (1e-4, 5e-4, 1e-3),
+    "total_steps": (12, 20, 9),
+    "patience": (0, 1, 2),
+    "min_delta": (0.0, 0.1, 0.01),
+}
+
+
+@functools.cache
+def _data():
+    split = take(load("digits").train, np.arange(STEPS * 16))
+    return Dataset("digits", 10, split, split, split, np.zeros(64), np.ones(64))
+
+
+def _config(name, shape):
+    config = Config()
+    config.data.batch_size = 16
+    config.model.hidden_sizes = (8,)
+    config.model.dropout = 0.3
+    config.optimizer.name = name
+    config.optimizer.l1 = config.optimizer.l2 = 1e-3
+    config.schedule.shape = shape
+    config.schedule.end_value = 1e-4
+    return config
+
+
+def _of_lane(hyper, lane):
+    return assembly.Hyper(*({name: RANGES[name][lane] for name in part} for part in hyper))
+
+
+def _widened(tree, dtype):
+    return jax.tree.map(lambda a: a.astype(dtype) if a.dtype == jnp.float32 else a, tree)
+
+
+@functools.cache
+def _lanes_of_init():
+    """Initial states of all lanes from one mapped program, checked against those of the solo runs."""
+    static, hyper = configured.assemble(_config("adam", "cosine"), _data(), feed.make_mesh(), STEPS)
+    lanes = [programs.as_numbers(_of_lane(hyper, lane)) for lane in range(LANES)]
+
+    def init(hyper, seed):
+        state = assembly.init(static, hyper, jax.random.key(seed))
+        return state.params, state.model_state, jax.random.key_data(state.rng)
+
+    mapped = jax.jit(jax.vmap(init))(jax.tree.map(lambda *n: np.stack(n), *lanes), np.arange(LANES, dtype=np.uint32))
+    solo = jax.jit(init)
+    for lane in range(LANES):
+        for a, b in zip(jax.tree.leaves(solo(lanes[lane], np.uint32(lane))), jax.tree.leaves(mapped), strict=True):
+            np.testing.assert_allclose(b[lane], a, rtol=1e-6)
+    return jax.tree.map(np.asarray, mapped)
+
+
+def _trained(static, dtype):
+    """`run(hyper, start) -> state, metrics` over some steps on the same batches."""
+    rows = np.arange(STEPS * 16).reshape(STEPS, 16)
+    batches = Batch(*(jnp.asarray(a[rows], dtype if a.dtype == np.float32 else a.dtype) for a in _data().train))
+
+    def run(hyper, start):
+        params, model_state, rng = start
+        opt_state = assembly.make_optimizer(static, hyper).init(params)
+        state = assembly.TrainState(jnp.int32(0), params, model_state, opt_state, jax.random.wrap_key_data(rng))
+        state, metrics = jax.lax.scan(lambda s, batch: assembly.step(static, hyper, s, batch), state, batches)
+        return (state.params, state.model_state, state.opt_state), metrics
+
+    return run
+
+
+def _check_lanes(name, shape, dtype, tolerance):
+    static, hyper = configured.assemble(_config(name, shape), _data(), feed.make_mesh(), STEPS)
+    lanes = [programs.as_numbers(_of_lane(hyper, lane)) for lane in range(LANES)]
+    together = jax.tree.map(lambda *numbers: np.stack(numbers), *lanes)
+    starts = _widened(_lanes_of_init(), dtype)
+    run = _trained(static, dtype)
+    # One program for all lanes, and one for every solo run.
+    mapped, alone = jax.jit(jax.vmap(run))(together, starts), jax.jit(run)
+    for lane in range(LANES):
+        solo = alone(lanes[lane], jax.tree.map(lambda a, lane=lane: a[lane], starts))
+        for a, b in zip(jax.tree.leaves(solo), jax.tree.leaves(mapped), strict=True):
+            scale = np.abs(a).max() if a.size else 1.0
+            np.testing.assert_allclose(b[lane], a, rtol=tolerance, atol=tolerance * max(scale, 1e-30))
+    assert alone._cache_size() == 1
+    losses = np.asarray(mapped[1].measures["loss"])
+    assert losses.dtype == dtype
+    assert np.isfinite(losses).all()
+    assert len({tuple(row) for row in losses}) == LANES
+
+
+# Every family and every shape once.
+CASES = list(zip(optimizer.FAMILIES, schedules.SHAPES, strict=True))
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_each_lane_of_a_vmap_is_its_solo_run(name, shape):
+    _check_lanes(name, shape, jnp.float32, 1e-5)
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_in_float64_it_is_so_to_ten_digits(name, shape):
+    _lanes_of_init()
+    with jax.enable_x64(True):
+        _check_lanes(name, shape, jnp.float64, 1e-10)
+
+
+def test_numbers_as_arguments_are_the_numbers_as_constants():
+    # 1 - b2 of 0.999 is larger by 1.3e-5 of itself as a float32 argument than as a constant of Python.
+    static, hyper = configured.assemble(_config("adam", "cosine"), _data(), feed.make_mesh(), STEPS)
+    run, start = _trained(static, jnp.float32), jax.tree.map(lambda a: a[0], _lanes_of_init())
+    as_arguments = jax.jit(run)(programs.as_numbers(hyper), start)
+    as_constants = jax.jit(functools.partial(run, hyper))(start)
+    a, b = (np.asarray(result[1].measures["loss"]) for result in (as_arguments, as_constants))
+    np.testing.assert_allclose(a, b, rtol=2e-5)
+
+
+def test_validation_of_lanes_is_a_mask_and_not_a_branch():
+    static, hyper = configured.assemble(_config("adam", "cosine"), _data(), feed.make_mesh(), STEPS)
+    numbers = programs.as_numbers(hyper._replace(early_stopping={"patience": 2, "min_delta": 0.0}))
+    start = jax.vmap(functools.partial(assembly.start, static, numbers))
+    loop = start(jax.vmap(jax.random.key)(np.arange(2)))
+    after = jax.jit(jax.vmap(functools.partial(assembly.after_epoch, static, numbers)))
+    best = [jax.tree.map(np.array, loop.best)]
+    for step, losses in enumerate([(3.0, 3.0), (2.0, 4.0), (1.0, 5.0)]):
+        moved = jax.tree.map(lambda a: a + 1, loop.train.params)
+        train_state = assembly.TrainState(
+            jnp.full(2, step + 1), moved, *(getattr(loop.train, name) for name in ("model_state", "opt_state", "rng"))
+        )
+        measures = {"loss": jnp.array(losses), "accuracy": jnp.zeros(2)}
+        loop, progress = after(loop._replace(train=train_state), measures)
+        best.append(jax.tree.map(np.array, loop.best))
+    assert progress.best_step.tolist() == [3, 1]
+    assert progress.stops.tolist() == [False, True]
+    for now, first in zip(jax.tree.leaves(best[3].params), jax.tree.leaves(best[1].params), strict=True):
+        np.testing.assert_allclose(now[0], first[0] + 2, rtol=1e-6)
+        np.testing.assert_array_equal(now[1], first[1])
+
+
+def test_when_a_check_comes_does_not_depend_on_the_chunks(tmp_path):
+    flags = ("--config.escape.enabled=true", "--config.escape.window=15", "--config.escape.min_improvement=0.9")
+    flags += (
+        "--config.escape.share=1.0",
+        "--config.escape.cooldown=20",
+        "--config.train.epochs=6",
+        "--config.escape.examples=32",
+    )
+    lines = {}
+    for chunk_steps in (100, 7, 1):
+        workdir = tmp_path / str(chunk_steps)
+        done = train(workdir, *flags, f"--config.train.chunk_steps={chunk_steps}")
+        assert done.status == 0, done
+        lines[chunk_steps] = [line for line in read_metrics(workdir) if line["split"] in ("escape", "validation")]
+        assert json.loads((workdir / "summary.json").read_text())["escape"]["checks"] >= 2
+    checked = [line["step"] for line in lines[100] if line["split"] == "escape"]
+    # The second window has not fallen by nine tenths; then the cooldown, and on.
+    assert checked[0] == 30
+    for other in (7, 1):
+        assert [line["step"] for line in lines[other]] == [line["step"] for line in lines[100]]
+        for a, b in zip(lines[100], lines[other], strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)

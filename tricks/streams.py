@@ -1,0 +1,98 @@
+"""Random streams by name: what is drawn from one never depends on, nor repeats, what is drawn from another.
+
+| stream | of | drawn by |
+| --- | --- | --- |
+| order | the examples of epoch e | `order(seed, e)` |
+| split | the examples that are held out for validation, or for the test | `split(seed)` |
+| curvature sample, escape sample, spectrum sample | the examples looked at | `sample(seed, name)` |
+| initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
+| curvature probes, escape starts | random vectors | `vectors(seed, name)` |
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+# Never renumbered: runs that are resumed draw on.
+# Not 0 and 1, which the keys of training have.
+_MEASURES = {"curvature": 11, "escape": 12, "spectrum": 13}
+
+
+class TrainingKeys(NamedTuple):
+    """JAX random keys of one training."""
+
+    initialization: jax.Array
+    dropout: jax.Array
+
+
+def order(seed: int, epoch: int) -> np.random.Generator:
+    """Of the order in which an epoch goes through the examples.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+
+    Returns:
+        A generator at its start.
+
+    >>> bool((order(0, 1).permutation(9) == order(0, 2).permutation(9)).all())
+    False
+    """
+    return np.random.default_rng((seed, epoch))
+
+
+def split(seed: int) -> np.random.Generator:
+    """Of the examples that are held out: those for validation by the seed of the run, those for the test by one of
+    their own, so that all runs are tested on the same ones.
+
+    Args:
+        seed: of the draw.
+
+    Returns:
+        A generator at its start.
+    """
+    return np.random.default_rng(seed)
+
+
+def sample(seed: int, name: str) -> np.random.Generator:
+    """Of the examples that something is measured on.
+
+    Args:
+        seed: of the run.
+        name: `curvature`, `escape` or `spectrum`.
+
+    Returns:
+        A generator at its start.
+
+    >>> first = sample(0, "curvature").permutation(99)
+    >>> any((first == order(0, epoch).permutation(99)).all() for epoch in range(50))
+    False
+    """
+    # A spawn key is mixed in apart from the seed's own numbers, so that no (seed, epoch) comes to the same.
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_MEASURES[name],)))
+
+
+def training_keys(key: jax.Array) -> TrainingKeys:
+    """Of the initial weights, and of dropout.
+
+    Args:
+        key: of the run, from its seed.
+
+    Returns:
+        Two keys.
+    """
+    return TrainingKeys(*jax.random.split(key))
+
+
+def vectors(seed: int | jax.Array, name: str) -> jax.Array:
+    """Of the random vectors that curvature is looked at with.
+
+    Args:
+        seed: of the run.
+        name: `curvature`, `escape` or `spectrum`.
+
+    Returns:
+        A JAX random key.
+    """
+    return jax.random.fold_in(jax.random.key(seed), _MEASURES[name])

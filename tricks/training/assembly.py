@@ -1,0 +1,245 @@
+"""How a run is built: what is fixed when it is compiled, the numbers that may change, and the pure functions of both.
+
+A single run passes numbers. A sweep passes arrays and maps over them with `jax.vmap`. Nothing here knows files,
+configs or screens.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from tricks import early_stopping, losses, schedules, streams
+from tricks.early_stopping import EarlyStoppingState
+from tricks.losses import Batch, Loss
+from tricks.models import Network
+from tricks.training import optimizer
+from tricks.training.state import LoopState, TrainState, Weights, weights
+from tricks.transforms import current_learning_rate
+from tricks.transforms.escape_watch import Trigger, init_watch
+
+Number = float | int | jax.Array
+
+
+class EscapePlan(NamedTuple):
+    """What saddle escape is compiled for."""
+
+    trigger: Trigger
+    options: Any
+    """`tricks.curvature.attempt.Options`."""
+    batch_statistics: bool
+    """Normalize with those of the sample; otherwise with the running ones."""
+    examples: int
+    """In each of the two samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """What a program is compiled for. Hashable: two runs with the same parts have the same programs.
+
+    Attributes:
+        network: `network(**options) -> Network`.
+        options: of the network, those that are no hyperparameters, by name.
+        loss: what is minimized.
+        optimizer: the family's name.
+        optimizer_options: of the family, those that are no numbers, by name.
+        schedule: the shape of the schedule.
+        monitored: the measure of the validation split that early stopping looks at.
+        falls: whether it is better the lower it is.
+        mesh: the devices.
+        escape: of saddles; None for a run that does not look for them.
+    """
+
+    network: Callable[..., Network]
+    options: tuple[tuple[str, Any], ...]
+    loss: Loss
+    optimizer: str
+    optimizer_options: tuple[tuple[str, Any], ...]
+    schedule: str
+    monitored: str
+    falls: bool
+    mesh: Mesh
+    escape: EscapePlan | None = None
+
+
+class Hyper(NamedTuple):
+    """The numbers of a run, by the names of their fields, a part for each section of the config.
+
+    A decay or a dropout that is not named here is not in the program.
+    """
+
+    model: dict[str, Number]
+    """Options of the network, such as `dropout` and `batch_norm_momentum`."""
+    optimizer: dict[str, Number]
+    """`learning_rate`, the numbers of the family, `l1` and `l2` where there are such decays."""
+    schedule: dict[str, Number]
+    """`warmup_steps`, `total_steps`, `end_value`."""
+    early_stopping: dict[str, Number]
+    """`patience`, `min_delta`."""
+
+
+class StepMetrics(NamedTuple):
+    """Of one step, or stacked (steps,) of a chunk; measured before the update."""
+
+    measures: dict[str, jax.Array]
+    """Means over the batch, by name; `loss` among them."""
+    gradient_norm: jax.Array
+
+
+class Progress(NamedTuple):
+    """What the loop asks after a validation; scalars."""
+
+    best_step: jax.Array
+    """-1 before any validation was finite."""
+    stops: jax.Array
+    """Whether early stopping ends the run."""
+
+
+def make_network(static: Static, hyper: Hyper | None = None) -> Network:
+    """The network of a run.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers; None for evaluation alone, which needs none of them.
+
+    Returns:
+        The network.
+    """
+    return static.network(**dict(static.options), **({} if hyper is None else hyper.model))
+
+
+def make_optimizer(static: Static, hyper: Hyper) -> optax.GradientTransformation:
+    """The optimizer of a run, under its schedule.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+
+    Returns:
+        An optax transformation.
+
+    Raises:
+        ValueError: for numbers out of range, as far as they are known.
+    """
+    numbers = dict(hyper.optimizer)
+    peak = numbers.pop("learning_rate")
+    schedule = schedules.warmup_decay(peak, shape=static.schedule, **hyper.schedule)  # type: ignore[arg-type]
+    return optimizer.make(static.optimizer, schedule, **dict(static.optimizer_options), **numbers)
+
+
+def init(static: Static, hyper: Hyper, key: jax.Array) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+        key: a JAX random key, of the seed.
+
+    Returns:
+        A `TrainState` at step 0.
+    """
+    keys = streams.training_keys(key)
+    params, model_state = make_network(static, hyper).init(keys.initialization)
+    opt_state = make_optimizer(static, hyper).init(params)
+    return TrainState(jnp.zeros([], jnp.int32), params, model_state, opt_state, keys.dropout)
+
+
+def step(
+    static: Static, hyper: Hyper, state: TrainState, batch: Batch, measure: bool | jax.Array = True
+) -> tuple[TrainState, StepMetrics]:
+    """One update. Its result depends on the state, the numbers and the batch alone: it draws by fold_in(rng, step).
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+        state: before the update.
+        batch: the examples.
+        measure: whether the gradient norm is computed; otherwise it is 0. Reading the whole gradient once more costs a
+            tenth of a small step.
+
+    Returns:
+        The state after the update, and what was measured before it.
+    """
+    loss_fn = losses.mean_loss(make_network(static, hyper).apply, static.loss)
+    rng = jax.random.fold_in(state.rng, state.step)
+    (_, (model_state, measures)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params, state.model_state, batch, rng
+    )
+    updates, opt_state = make_optimizer(static, hyper).update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], measures["loss"].dtype), gradient)
+    return TrainState(state.step + 1, params, model_state, opt_state, state.rng), StepMetrics(measures, norm)
+
+
+def start(static: Static, hyper: Hyper, key: jax.Array) -> LoopState:
+    """The state of the loop before anything was validated.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+        key: a JAX random key, of the seed.
+
+    Returns:
+        A `LoopState`; the initial weights stand where the best will be.
+    """
+    state = init(static, hyper, key)
+    watch = None if static.escape is None else init_watch(static.escape.trigger)
+    return LoopState(state, _copied(weights(state)), early_stopping.init(), watch)
+
+
+def after_epoch(
+    static: Static, hyper: Hyper, loop: LoopState, measures: dict[str, jax.Array]
+) -> tuple[LoopState, Progress]:
+    """Takes a validation into account: the best weights so far, and whether to stop.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+        loop: the state, whose weights were validated.
+        measures: of the validation split.
+
+    Returns:
+        The state with its best weights and early stopping brought up to date, and what the loop asks for.
+    """
+    value = measures[static.monitored] if static.falls else -measures[static.monitored]
+    rule = hyper.early_stopping
+    stopping, improved = early_stopping.update(loop.stopping, value, loop.train.step, rule["min_delta"])  # type: ignore[arg-type]
+    best = jax.tree.map(lambda new, old: jnp.where(improved, new, old), weights(loop.train), loop.best)
+    return loop._replace(best=best, stopping=stopping), progress_of(stopping, rule["patience"])
+
+
+def progress_of(stopping: EarlyStoppingState, patience: Number) -> Progress:
+    """What the loop asks of early stopping.
+
+    Args:
+        stopping: its state.
+        patience: validations without improvement that are borne; 0 for any number.
+
+    Returns:
+        `Progress`.
+
+    >>> bool(progress_of(early_stopping.init(), 3).stops)
+    False
+    """
+    return Progress(stopping.best_step, early_stopping.should_stop(stopping, patience))  # type: ignore[arg-type]
+
+
+def learning_rate(state: TrainState) -> jax.Array:
+    """The rate that the last update used.
+
+    Args:
+        state: of a run.
+
+    Returns:
+        A scalar.
+    """
+    return current_learning_rate(state.opt_state)
+
+
+def _copied(weights: Weights) -> Weights:
+    # Buffers of their own, which the next step's donation leaves alone.
+    return jax.tree.map(jnp.copy, weights)

@@ -1,0 +1,95 @@
+"""The Hessian of the training loss as a run goes on: a few numbers every few epochs."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tricks import losses, streams
+from tricks.curvature import hessian, spectral_density, trace, trees
+from tricks.curvature.lanczos import lanczos
+from tricks.data import Split, draw
+from tricks.losses import Batch
+from tricks.training import assembly
+from tricks.training.assembly import Static
+from tricks.training.loop import Rules
+from tricks.training.records import Record
+from tricks.training.state import Weights
+
+_PROBES, _STEPS = 4, 80
+_ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero.
+
+
+def make_measure(static: Static, split: Split, *, examples: int, seed: int) -> Callable[[Weights], dict[str, float]]:
+    """Makes `measure(weights) -> numbers` over a fixed sample of examples, in evaluation mode.
+
+    Args:
+        static: the network and the loss.
+        split: the training part.
+        examples: in the sample; rounded down to a multiple of the devices, all where there are no more.
+        seed: of the sample and of the random vectors.
+
+    Returns:
+        A function that compiles once. Its numbers: `loss` of the sample, `gradient_norm`, `smallest_eigenvalue`,
+        `largest_eigenvalue`, `trace`, and `minimum_ratio`, the share of the positive ones among the eigenvalues beyond
+        a hundredth of the largest.
+    """
+    network, mesh = assembly.make_network(static), static.mesh
+    count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
+    (sample,) = draw(split, [count], streams.sample(seed, "curvature"))
+    batch = jax.device_put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
+    key = streams.vectors(seed, "curvature")
+
+    @jax.jit
+    def numbers(weights: Weights, batch: Batch) -> dict[str, jax.Array]:
+        loss_fn = losses.objective(network.apply, static.loss, weights.model_state)
+        operator = hessian(loss_fn, weights.params, [batch])
+        search_key, density_key, trace_key = jax.random.split(key, 3)
+        found, _ = lanczos(
+            operator.apply, operator.like, search_key, 1e-2, k=1, which="both", basis_size=32, max_products=100
+        )
+        density = spectral_density(operator, key=density_key, probes=_PROBES, steps=_STEPS)
+        zero = _ZERO * jnp.max(jnp.abs(found.values))
+        positive = density.share_between(zero, jnp.inf).mean
+        negative = density.share_between(-jnp.inf, -zero).mean
+        return {
+            "loss": operator.loss,
+            "gradient_norm": trees.norm(operator.gradient),
+            "smallest_eigenvalue": found.values[0],
+            "largest_eigenvalue": found.values[1],
+            "trace": trace(operator, key=trace_key, probes=20).mean,
+            "minimum_ratio": positive / (positive + negative),
+        }
+
+    def measure(weights: Weights) -> dict[str, float]:
+        return {name: float(value) for name, value in jax.device_get(numbers(weights, batch)).items()}
+
+    return measure
+
+
+def inspector(
+    measure: Callable[[Weights], dict[str, float]],
+    *,
+    every_epochs: int,
+    rules: Rules,
+    record: Callable[[Record], None],
+) -> Callable[[int, Weights], None]:
+    """Makes what the loop calls after each validation.
+
+    Args:
+        measure: as `make_measure` gives it.
+        every_epochs: how often it is measured.
+        rules: of the loop.
+        record: takes the line of metrics.
+
+    Returns:
+        `inspect(step, weights)`.
+    """
+
+    def inspect(step: int, weights: Weights) -> None:
+        epoch = rules.epoch_of(step)
+        if epoch % every_epochs == 0:
+            record(Record(step, epoch, "curvature", measure(weights)))
+
+    return inspect

@@ -1,0 +1,168 @@
+"""The programs of a run, compiled side by side."""
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tricks.training import assembly, chunk, evaluation
+from tricks.training.assembly import Hyper, Static
+from tricks.training.state import LoopState, weights
+
+# Tracing holds Python's lock; what XLA does with the result does not.
+_THREADS = 2
+
+Program = Callable[..., Any]
+
+
+class Shapes(NamedTuple):
+    """What programs are compiled for beside `Static`: pytrees of `jax.ShapeDtypeStruct`.
+
+    Attributes:
+        hyper: the numbers.
+        chunks: for each length of a chunk what `chunk.run` takes after the state.
+        blocks: for each shape of the counts of a block, the block.
+    """
+
+    hyper: Hyper
+    chunks: dict[int, tuple[Any, ...]]
+    blocks: dict[tuple[int, ...], evaluation.Block]
+
+
+class Programs(NamedTuple):
+    """Compiled, or about to be.
+
+    Attributes:
+        start: `start(hyper, seed) -> loop`.
+        chunks: for each length `run(hyper, state, *rest) -> (state, metrics)`; the state is donated.
+        evaluate: for each shape of a block `sums(weights, block)`.
+        after_epoch: `after_epoch(hyper, loop, measures) -> (loop, progress)`; the loop state is donated.
+        watch: for each length `watch(state, losses, first, last) -> state`, where saddles are escaped.
+    """
+
+    start: Program
+    chunks: dict[int, Program]
+    evaluate: dict[tuple[int, ...], Program]
+    after_epoch: Program
+    watch: dict[int, Program]
+
+
+def as_numbers(hyper: Hyper) -> Hyper:
+    """The hyperparameters as arrays of the default types, so that other numbers are no other program.
+
+    Args:
+        hyper: Python's numbers.
+
+    Returns:
+        The same as scalars on the host.
+
+    >>> as_numbers(Hyper({}, {"learning_rate": 1}, {}, {})).optimizer["learning_rate"].dtype
+    dtype('float32')
+    """
+    floats = jax.dtypes.canonicalize_dtype(np.float64)
+    # Steps and epochs are counted; all else is a quantity, also where a person has written 1 for 1.0.
+    counted = ("warmup_steps", "total_steps", "patience")
+    parts: list[dict[str, Any]] = [
+        {name: np.asarray(value, np.int32 if name in counted else floats) for name, value in part.items()}
+        for part in hyper
+    ]
+    return Hyper(*parts)
+
+
+def compiled(static: Static, shapes: Shapes) -> Programs:
+    """Compiles all programs of a run, in other threads; asked again for the same ones, it gives those back.
+
+    Args:
+        static: what is fixed.
+        shapes: of what they take.
+
+    Returns:
+        The programs. The first call of each waits until it is there.
+    """
+    leaves, structure = jax.tree.flatten(shapes)
+    return _compiled(static, structure, tuple((leaf.shape, np.dtype(leaf.dtype), leaf.sharding) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Programs:
+    structs = [jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for shape, dtype, sharding in leaves]
+    shapes: Shapes = jax.tree.unflatten(structure, structs)
+    replicated = NamedSharding(static.mesh, PartitionSpec())
+
+    def jit(function: Callable[..., Any], donate: int | None = None) -> Any:
+        return jax.jit(function, donate_argnums=donate, out_shardings=replicated)
+
+    def start(hyper: Hyper, seed: jax.Array) -> LoopState:
+        return assembly.start(static, hyper, jax.random.key(seed))
+
+    started = jit(start).trace(shapes.hyper, jax.ShapeDtypeStruct((), np.uint32))
+    loop: LoopState = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated), started.out_info
+    )
+    run = jit(functools.partial(chunk.run, static), donate=1)
+    chunks = {length: run.trace(shapes.hyper, loop.train, *rest) for length, rest in shapes.chunks.items()}
+    sums = jit(functools.partial(evaluation.sums, assembly.make_network(static), static.loss))
+    after_epoch = jit(functools.partial(assembly.after_epoch, static), donate=1)
+    measures = {name: jax.ShapeDtypeStruct((), np.float32) for name in static.loss.names}
+    return Programs(
+        later(started, run_once(static.mesh)),
+        {length: later(traced) for length, traced in chunks.items()},
+        {shape: later(sums.trace(weights(loop.train), block)) for shape, block in shapes.blocks.items()},
+        later(after_epoch.trace(shapes.hyper, loop, measures)),
+        {length: later(_watch(static, loop, traced)) for length, traced in chunks.items() if static.escape},
+    )
+
+
+def _watch(static: Static, loop: LoopState, traced_chunk: Any) -> Any:
+    assert static.escape is not None
+    replicated = NamedSharding(static.mesh, PartitionSpec())
+    _, metrics = traced_chunk.out_info
+    loss = metrics.steps.measures["loss"]
+    losses = jax.ShapeDtypeStruct(loss.shape, loss.dtype, sharding=replicated)
+    bound = jax.ShapeDtypeStruct((), np.int32)
+    watch = functools.partial(chunk.watch, static.escape.trigger)
+    return jax.jit(watch, out_shardings=replicated).trace(loop.escape, losses, bound, bound)
+
+
+def run_once(mesh: Mesh) -> dict[str, Any] | None:
+    """Options of XLA for a program that runs once or hardly ever: compiled sooner, in place of running faster.
+
+    Args:
+        mesh: the devices.
+
+    Returns:
+        For `compiler_options`; None for XLA's own.
+
+    >>> from tricks.training.feed import make_mesh
+    >>> _ = jax.jit(lambda x: x + 1, compiler_options=run_once(make_mesh()))(1)
+    """
+    # At level 0 the last bits of initial weights would be others. Other platforms do not know the option, or mean
+    # something else by it.
+    return {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
+
+
+def later(traced: Any, options: dict[str, Any] | None = None) -> Program:
+    """Compiles a traced function in another thread.
+
+    Args:
+        traced: as `jax.jit(function).trace(...)` gives it.
+        options: of XLA.
+
+    Returns:
+        The compiled function; its first call waits until it is there.
+
+    >>> int(later(jax.jit(lambda x: x + 1).trace(1))(2))
+    3
+    """
+    lowered = traced.lower()
+    future: Future[Program] = _threads().submit(lowered.compile, options)
+    return lambda *arguments: future.result()(*arguments)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS)

@@ -1,0 +1,53 @@
+"""What a config comes to: its data, loaded, and its parts, assembled."""
+
+from typing import NamedTuple
+
+from tricks import config as configuration
+from tricks.config import Config
+from tricks.data import Dataset
+from tricks.data import load as load_data
+from tricks.training import configured, feed
+from tricks.training.assembly import Hyper, Static
+from tricks.training.loop import Rules
+
+
+class Setup(NamedTuple):
+    """What a config comes to, ready to be compiled."""
+
+    data: Dataset
+    plan: feed.Plan
+    static: Static
+    hyper: Hyper
+    rules: Rules
+    on_device: bool
+
+
+def set_up(config: Config) -> Setup:
+    """Loads the data and assembles the run.
+
+    Args:
+        config: what to do.
+
+    Returns:
+        `Setup`.
+
+    Raises:
+        UserError: a field is wrong, the data cannot be loaded, or the fields do not fit it.
+    """
+    configuration.validate(config)
+    configured.check(config)
+    data = load_data(
+        config.data.name,
+        validation_fraction=config.data.validation_fraction,
+        seed=config.seed,
+        directory=config.data.directory,
+    )
+    mesh = feed.make_mesh()
+    plan = configured.plan_epoch(config, data, mesh)
+    total_steps = plan.steps_per_epoch * config.train.epochs
+    static, hyper = configured.assemble(config, data, mesh, total_steps)
+    on_device = config.data.placement == "device" or (
+        config.data.placement == "auto" and feed.fits_on_device(data.train)
+    )
+    rules = Rules(plan.steps_per_epoch, total_steps, config.checkpoint.every_epochs)
+    return Setup(data, plan, static, hyper, rules, on_device)

@@ -1,0 +1,67 @@
+"""The weights in a folder of checkpoints, for those who only read: nothing is locked, moved or removed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from tricks.errors import UserError
+from tricks.training.checkpoints import checksum, join, reason
+from tricks.training.state import Weights
+
+LAST, BEST = "last", "best"
+
+
+def read(directory: Path, which: str, like: Weights) -> tuple[Weights, int]:
+    """Reads weights from the newest checkpoint that is whole, also while a run goes on writing more.
+
+    Args:
+        directory: of the checkpoints.
+        which: `last`, or `best` for those of the best validation.
+        like: weights with the shapes, types and shardings to read them in.
+
+    Returns:
+        The weights, and the updates that they have had.
+
+    Raises:
+        UserError: there is no checkpoint, or none can be read.
+    """
+    directory, failed = directory.absolute(), ""
+    # A run that goes on removes old ones while they are read: then there are newer ones.
+    for _ in range(3):
+        for step in sorted(ocp.utils.checkpoint_steps(directory), reverse=True):
+            try:
+                return _read(directory / f"{step:08d}", step, which, like)
+            except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
+                failed = f"; that of step {step} cannot be read ({reason(error)})"
+    raise UserError(f"{directory} has no checkpoint that can be read{failed}: train the run for an epoch first")
+
+
+def _read(checkpoint: Path, step: int, which: str, like: Weights) -> tuple[Weights, int]:
+    progress = ocp.JsonCheckpointHandler().restore(checkpoint / "progress", args=ocp.args.JsonRestore())
+    item = "latest" if which == LAST else "best"
+    parts: Mapping[str, Any] = like._asdict()
+    wanted = {"train": parts} if which == LAST else parts
+    if which == LAST:
+        wanted = jax.tree.map(lambda leaf: None if leaf.ndim == 0 else leaf, wanted)
+    arrays = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
+    restore = ocp.args.PyTreeRestore(
+        arrays, restore_args=ocp.checkpoint_utils.construct_restore_args(arrays), partial_restore=True
+    )
+    stored = ocp.PyTreeCheckpointHandler().restore(checkpoint / item, args=restore)
+    if which == LAST:
+        stored = stored["train"]
+        scalars = {name.removeprefix("['train']"): value for name, value in progress["scalars"].items()}
+        weights = join(Weights(**stored), scalars, like)
+    else:
+        weights = Weights(**stored)
+    expected = progress.get("weights", {}).get(which)  # Older checkpoints have none.
+    if expected is not None and checksum(weights) != expected:
+        raise ValueError("its checksum is wrong")
+    if which == LAST:
+        return weights, step
+    best_step = np.frombuffer(bytes.fromhex(progress["scalars"]["['stopping'].best_step"]), np.int32)
+    return weights, max(int(best_step[0]), 0)
