@@ -20,8 +20,8 @@ from tricks.training.loop import Rules, Sinks, to_all
 from tricks.training.progress import Bar
 from tricks.training.records import Record
 from tricks.training.saver import Saver
-from tricks.training.setup import Setup, set_up
-from tricks.training.state import LoopState, Weights
+from tricks.training.setup import Setup, inspector, set_up
+from tricks.training.state import LoopState
 
 INTERRUPTED = "interrupted"
 
@@ -117,7 +117,7 @@ def _run_in(
     record = to_all(clock.note, writer.write, events.write, bar.show)
     sinks = Sinks(
         record,
-        _inspector(config, setup, record),
+        inspector(config, setup, record),
         lambda state: saver.save(state, clock.read(int(state.stopping.best_step))),
         interrupted,
     )
@@ -147,14 +147,3 @@ def _run_in(
     if status == INTERRUPTED:
         say(f"the same command goes on from step {int(state.train.step)}")
     return status
-
-
-def _inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, Weights], None]:
-    every, examples = config.curvature.every_epochs, config.curvature.examples
-    if every == 0:
-        return lambda step, weights: None
-    # It brings tricks.curvature, which takes longer to import than a run without it has to spare.
-    from tricks.training import hessian
-
-    measure = hessian.make_measure(setup.static, setup.data.train, examples=examples, seed=config.seed)
-    return hessian.inspector(measure, every_epochs=every, rules=setup.rules, record=record)

@@ -1,5 +1,6 @@
 """What a config comes to: its data, loaded, and its parts, assembled."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tricks import config as configuration
@@ -9,6 +10,8 @@ from tricks.data import load as load_data
 from tricks.training import configured, feed
 from tricks.training.assembly import Hyper, Static
 from tricks.training.loop import Rules
+from tricks.training.records import Record
+from tricks.training.state import Weights
 
 
 class Setup(NamedTuple):
@@ -51,3 +54,24 @@ def set_up(config: Config) -> Setup:
     )
     rules = Rules(plan.steps_per_epoch, total_steps, config.checkpoint.every_epochs)
     return Setup(data, plan, static, hyper, rules, on_device)
+
+
+def inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, Weights], None]:
+    """What the loop calls after each validation: a measurement of curvature, where that is asked for.
+
+    Args:
+        config: says how often, and on how many examples.
+        setup: of the run.
+        record: takes the line of metrics.
+
+    Returns:
+        `inspect(step, weights)`.
+    """
+    every, examples = config.curvature.every_epochs, config.curvature.examples
+    if every == 0:
+        return lambda step, weights: None
+    # It brings tricks.curvature, which takes longer to import than a run without it has to spare.
+    from tricks.training import hessian
+
+    measure = hessian.make_measure(setup.static, setup.data.train, examples=examples, seed=config.seed)
+    return hessian.inspector(measure, every_epochs=every, rules=setup.rules, record=record)
