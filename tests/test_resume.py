@@ -1,6 +1,7 @@
 """An interrupted run ends bit for bit as one that was never interrupted."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -131,6 +132,16 @@ def test_finished_run_is_shown_again_and_not_changed(uninterrupted):
     after = _arrays(uninterrupted)
     for name in before:
         np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_metrics_of_the_older_form_are_read(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    of_steps = dict.fromkeys(["gradient_norm", "learning_rate", "examples_per_second"])
+    older = [of_steps | line for line in read_metrics(uninterrupted)]
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    done = train(tmp_path / "run", *FLAGS)
+    assert done.status == 0, done
+    assert read_metrics(tmp_path / "run") == read_metrics(uninterrupted)
 
 
 def test_another_config_is_refused_and_its_fields_are_named(uninterrupted):

@@ -12,6 +12,7 @@ from tricks.errors import UserError
 FILE = "metrics.jsonl"
 # In the file the kind is called the split, which it is in most lines.
 _KEYS = ("step", "epoch", "split")
+_NULL_WHERE_ABSENT = frozenset({"accuracy", "gradient_norm", "learning_rate", "examples_per_second"})
 
 
 class Record(NamedTuple):
@@ -121,8 +122,12 @@ def _parse(path: Path) -> Iterator[Record]:
             step, epoch, kind = (fields.pop(key) for key in _KEYS)
             if not isinstance(step, int) or not isinstance(epoch, int) or not isinstance(kind, str):
                 raise TypeError("step and epoch must be integers")
-            # JSON has no NaN.
-            values = {name: math.nan if value is None else value for name, value in fields.items()}
+            # JSON has no NaN. Of what was not measured, older files have a null as well.
+            values = {
+                name: math.nan if value is None else value
+                for name, value in fields.items()
+                if value is not None or name not in _NULL_WHERE_ABSENT
+            }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
                 f"line {number} of {path} is damaged; mend it, or remove the file to go on without these records"

@@ -119,5 +119,7 @@ def _last(records: list[Record], split: str) -> dict[str, Any] | None:
 def _plain(record: Record | None, names: list[str]) -> dict[str, Any] | None:
     if record is None:
         return None
-    values = {"step": record.step, "epoch": record.epoch} | {name: record.values[name] for name in names}
+    values = {"step": record.step, "epoch": record.epoch} | {
+        name: record.values[name] for name in names if name in record.values
+    }
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
