@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tricks import config as configuration
 from tricks.data import Dataset
@@ -12,7 +13,7 @@ from tricks.data import load as load_data
 from tricks.errors import UserError
 from tricks.losses import Loss
 from tricks.models import Network
-from tricks.training import configured, run_directory, stored_weights
+from tricks.training import configured, feed, run_directory, stored_weights
 from tricks.training.state import Weights
 
 WEIGHTS = (stored_weights.LAST, stored_weights.BEST)
@@ -66,7 +67,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     )
     network = configured.make_network(config, data)
     shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    here = NamedSharding(feed.make_mesh(), PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
     chosen, step = stored_weights.read(workdir / "checkpoints", weights, like)
     return FinishedRun(config, data, network, configured.find_loss(config), chosen, step)

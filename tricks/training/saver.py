@@ -1,6 +1,7 @@
 """Checkpoints in a thread: training goes on while the last one is written."""
 
 import contextlib
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -74,7 +75,8 @@ class Saver:
     def _write_all(self, checkpoints: Any, opened: Any) -> None:
         with contextlib.suppress(IndexError):
             while True:
-                checkpoints.save(opened, *self._waiting.popleft())
+                loop, spent = self._waiting.popleft()
+                checkpoints.save(opened, jax.tree.map(lambda leaf: leaf() if callable(leaf) else leaf, loop), spent)
 
     def _now(self, do: Callable[[Any, Any], Any]) -> Any:
         self.wait()
@@ -94,7 +96,9 @@ class Saver:
 def _on_host(loop: LoopState) -> LoopState:
     def copied(leaf: jax.Array) -> Any:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.device_put(leaf, may_alias=False)
+            # Made a key again where it is written: that is a program, to be compiled.
+            words = np.array(jax.random.key_data(leaf))
+            return functools.partial(jax.random.wrap_key_data, words, impl=jax.random.key_impl(leaf))
         # A view of the buffer would change under the next step, which writes into it.
         return np.array(leaf)
 
