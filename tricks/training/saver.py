@@ -97,7 +97,7 @@ def _on_host(loop: LoopState) -> LoopState:
     def copied(leaf: jax.Array) -> Any:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             # Made a key again where it is written: that is a program, to be compiled.
-            words = np.array(jax.random.key_data(leaf))
+            words: Any = np.array(jax.random.key_data(leaf))
             return functools.partial(jax.random.wrap_key_data, words, impl=jax.random.key_impl(leaf))
         # A view of the buffer would change under the next step, which writes into it.
         return np.array(leaf)
