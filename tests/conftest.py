@@ -4,7 +4,6 @@ import fcntl
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,6 @@ PLAIN = ROOT / "tests" / "plain_config.py"
 MNIST_FILES = ROOT.parent / "shared" / "data" / "mnist"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-_READ = "import sys; from tricks.data import load; load('mnist', directory=sys.argv[1]); print(*sys.modules)"
 
 
 class Result(NamedTuple):
@@ -128,14 +125,9 @@ def mnist_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory.mkdir(exist_ok=True)
     with open(directory / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "modules").exists():
+        if not (directory / "decoded").exists():
             done = run_python(
                 "scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}"
             )
             assert done.status == 0, done
-            # Read once from the records: it leaves the cache that nobody then writes while others copy the folder.
-            shutil.rmtree(directory / "decoded", ignore_errors=True)
-            read = run_python("-c", _READ, directory)
-            assert read.status == 0, read
-            (directory / "modules").write_text(read.output)
     return directory

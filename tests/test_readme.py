@@ -103,7 +103,7 @@ def test_make_test_runs_the_tests(checkout):
 def test_mnist_is_prepared_and_trained(checkout, mnist_directory, tmp_path):
     # What the same script has made of the original files already, it only has to find.
     target = tmp_path / "data"
-    shutil.copytree(mnist_directory / "mnist", target / "mnist")
+    shutil.copytree(mnist_directory, target)
     prepare = f"{COMMANDS[4]} ARGS='--manual_dir={MNIST_FILES} --data_dir={target}'"
     done = _shell(prepare, checkout)
     assert done.returncode == 0, done
