@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import json
 import signal
 import subprocess
@@ -61,6 +62,8 @@ def draw_when_told() -> None:
     """What the other process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's to hear.
     importlib.import_module(_NEEDED)
+    # The first picture takes twice as long as the next: fonts are found, and glyphs made.
+    curves.draw([], io.BytesIO(), steps_per_epoch=1, best_step=None, title="digits")
     order = sys.stdin.read()
     if order:
         _draw(json.loads(order))

@@ -1,5 +1,7 @@
 """A run's data on the devices and its programs, as the few functions that the loop calls."""
 
+import importlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -101,6 +103,8 @@ def _watched(found: Programs, static: Static, numbers: Hyper, split: Split, seed
     assert static.escape is not None
     samples = saddle.sample(split, static.mesh, examples=static.escape.examples, seed=seed)
     check = saddle.compiled_check(static)
+    # Eigenvalues are LAPACK's, which JAX finds in SciPy: imported while the first steps are taken.
+    threading.Thread(target=importlib.import_module, args=("scipy.linalg",)).start()
 
     def run_part(state: TrainState, chunk: Chunk, first: int, last: int) -> tuple[TrainState, ChunkMetrics]:
         run = found.chunks[len(chunk.indices)]

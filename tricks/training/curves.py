@@ -1,19 +1,21 @@
 """The picture of a run: losses, accuracies and the learning rate over the epochs."""
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tricks.training.records import Record, epoch_means, measures
 
 FILE = "curves.png"
 
 
-def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: int | None, title: str) -> None:
+def draw(
+    records: list[Record], file: Path | IO[bytes], *, steps_per_epoch: int, best_step: int | None, title: str
+) -> None:
     """Draws `curves.png`.
 
     Args:
         records: of the run.
-        path: of the PNG to write.
+        file: for the PNG: a path, or open.
         steps_per_epoch: turns steps into epochs.
         best_step: marked in every panel; None for no mark.
         title: above the picture.
@@ -58,7 +60,7 @@ def draw(records: list[Record], path: Path, *, steps_per_epoch: int, best_step: 
     if _spans_decades([r.values["loss"] for r in (*train, *validation)]):
         axes[0].set_yscale("log")
     axes[0].legend(fontsize=12)
-    figure.savefig(path, dpi=120)
+    figure.savefig(file, dpi=120)
 
 
 def _mark_escapes(axis: Any, records: list[Record], steps_per_epoch: int) -> None:

@@ -14,7 +14,7 @@ from tricks.training.assembly import Hyper, Static
 from tricks.training.state import LoopState, weights
 
 # Tracing holds Python's lock; what XLA does with the result does not.
-_THREADS = 2
+_THREADS = 1
 
 Program = Callable[..., Any]
 
@@ -140,9 +140,13 @@ def run_once(mesh: Mesh) -> dict[str, Any] | None:
     >>> from tricks.training.feed import make_mesh
     >>> _ = jax.jit(lambda x: x + 1, compiler_options=run_once(make_mesh()))(1)
     """
-    # At level 0 the last bits of initial weights would be others. Other platforms do not know the option, or mean
-    # something else by it.
-    return {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
+    # Other platforms do not know the options, or mean something else by them.
+    if mesh.devices.flat[0].platform != "cpu":
+        return None
+    # At level 0 the last bits of initial weights would be others.
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1}
+    # The newer of XLA's two ways of making kernels takes half as long again. Later versions know no other.
+    return options | ({"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {})
 
 
 def later(traced: Any, options: dict[str, Any] | None = None) -> Program:

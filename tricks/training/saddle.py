@@ -117,8 +117,11 @@ def check(static: Static, hyper: Hyper, loop: LoopState, samples: Samples, seed:
     """
     plan, state = static.escape, loop.train
     assert plan is not None
-    loss = losses.objective(
-        assembly.make_network(static).apply, static.loss, state.model_state, batch_statistics=plan.batch_statistics
+    # Traced once for both samples.
+    loss = jax.jit(
+        losses.objective(
+            assembly.make_network(static).apply, static.loss, state.model_state, batch_statistics=plan.batch_statistics
+        )
     )
     step, moved, watched, found = escape_check.check(
         state.params,
