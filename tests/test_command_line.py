@@ -149,7 +149,8 @@ def test_divergence_after_a_checkpoint_keeps_it(tmp_path):
 
 
 def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
-    # The third look at the disk finds it full.
+    # The third look at the disk finds it full; there are so many epochs that it comes, however slowly they are written.
+    long = "--config.train.epochs=100"
     code = (
         "import runpy, shutil, sys, types;"
         "room = iter([10**12, 10**12]);"
@@ -157,16 +158,16 @@ def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
         "sys.argv = ['train.py', *sys.argv[1:]];"
         "runpy.run_path('train.py', run_name='__main__')"
     )
-    line = run_python("-c", code, f"--workdir={tmp_path}", f"--config={PLAIN}").mistake()
+    line = run_python("-c", code, f"--workdir={tmp_path}", f"--config={PLAIN}", long).mistake()
     # Which step that is depends on how fast they are written.
     steps = re.search(r"checkpoint of step (\d+) cannot be written.* last good checkpoint is of step (\d+)", line)
     failed, kept = map(int, steps.groups())
     assert "no space left" in line
     assert 0 < kept < failed
     assert f"{kept:08d}" in os.listdir(tmp_path / "checkpoints")
-    done = train(tmp_path)
+    done = train(tmp_path, long)
     assert done.status == 0, done
-    assert f"at step {kept} of 800" in done.output
+    assert f"at step {kept} of 4000" in done.output
 
 
 def test_output_that_nobody_reads_does_not_stop_the_run(tmp_path):
