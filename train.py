@@ -26,17 +26,20 @@ gc.freeze()
 gc.enable()
 
 _DEFAULT = Path(__file__).parent / "configs" / "digits.py"
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="The experiment; default configs/digits.py.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
+
+
+def define() -> None:
+    config_flags.DEFINE_config_file("config", help_string="The experiment; default configs/digits.py.")
+    flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
 
 
 def main(arguments: list[str]) -> int:
     if arguments:
         raise command.UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
-    config, workdir = command.experiment_flags(_CONFIG, _WORKDIR.value)
+    config, workdir = command.experiment_flags()
     status = experiment.run(config, workdir)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE
 
 
 if __name__ == "__main__":
-    command.run(main, default_config=_DEFAULT)
+    command.run(main, define, default_config=_DEFAULT)

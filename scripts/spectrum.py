@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from absl import flags
 
+from tricks import paths
 from tricks.cli.command import run
 from tricks.cli.json_files import write_json
 from tricks.cli.screen import say
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unexpected argument {arguments[0]!r}; give --workdir=DIR")
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; give the directory of a run, such as --workdir=runs/digits")
-    workdir = Path(_WORKDIR.value).expanduser()
+    workdir = paths.local("--workdir", _WORKDIR.value)
     subject = spectrum.subject_of(
         finished_run.load(workdir, _WEIGHTS.value),
         split=_SPLIT.value,

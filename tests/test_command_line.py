@@ -46,8 +46,20 @@ from conftest import ENVIRONMENT, PLAIN, ROOT, read_metrics, run_python, train
         (["--config=README.md"], "README.md"),
         (["stray"], "unexpected argument 'stray'"),
         (["--config", "configs/nowhere.py"], "configs/nowhere.py"),
-        (["--config.train.epochs=99999999999"], "train.epochs is 99999999999"),
-        (["--config.model.hidden_sizes=10000000000,10"], "out of memory; choose smaller model.hidden_sizes"),
+        (["--config.train.epochs=99999999999"], "train.epochs is 99999999999; allowed"),
+        (["--config.train.epochs=99999999"], "the run would have 3,999,999,960 steps"),
+        (["--config.early_stopping.patience=2147483648"], "early_stopping.patience is 2147483648; allowed"),
+        ([f"--config.optimizer.l1={10**400}"], "optimizer.l1 is inf; allowed"),
+        (["--config.optimizer.epsilon=1e-300"], "optimizer.epsilon is 1e-300; allowed"),
+        (["--config.optimizer.learning_rate=1e300"], "optimizer.learning_rate is 1e+300; allowed"),
+        ([f"--config.model.hidden_sizes={10**30},1"], "model.hidden_sizes is (1000000000000000000000000000000, 1)"),
+        (["--config.model.hidden_sizes=2000000000,10"], "out of memory: weights and the optimizer's averages take"),
+        (["--config.model.hidden_sizes=8", "--config.model.hidden_sizes=9"], "given 2 times"),
+        (["--config.optimizer=adam"], "fields there: optimizer.name, optimizer.learning_rate"),
+        (["--config.seed=9223372036854775808"], "seed is 9223372036854775808; allowed"),
+        (["--config=configs/digits.py:argument"], "configs/digits.py cannot be read: TypeError"),
+        (["--config.data.directory=~nosuchuser/x", "--config.data.name=mnist"], "data.directory is '~nosuchuser/x'"),
+        (["--flagfile=/no/such/file"], "Unable to open flagfile"),
     ],
 )
 def test_mistakes(tmp_path, flags, said):
@@ -64,6 +76,9 @@ def test_mistakes(tmp_path, flags, said):
         ("def get_config(:", "SyntaxError"),
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("x = 1", "get_config"),
+        ("def get_config(): return None", "returned NoneType"),
+        ("def get_config(): raise SystemExit(3)", "SystemExit: 3"),
+        ("def get_config(): return 1 / 0", "ZeroDivisionError: division by zero"),
         (
             "from tricks.config import Config\ndef get_config():\n c = Config()\n c.optimizer.lr = 1.0\n return c",
             "optimizer.lr is no field",
@@ -91,13 +106,55 @@ def test_workdir_that_cannot_be_written():
     assert "cannot be used" in train(Path("/proc/run")).mistake()
 
 
+@pytest.mark.parametrize(
+    ("workdir", "said"),
+    [
+        ("~nosuchuser/x", "no such home directory"),
+        ("gs://x/y", "no address"),
+        (os.fsdecode(b"runs/\xff"), "a path that is UTF-8"),
+    ],
+)
+def test_workdir_that_can_be_none(workdir, said):
+    assert said in run_python("train.py", f"--workdir={workdir}", f"--config={PLAIN}").mistake()
+    assert said in run_python("scripts/spectrum.py", f"--workdir={workdir}").mistake()
+    assert not (ROOT / workdir).exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"JAX_PLATFORMS": "cuda"}, "no device with JAX_PLATFORMS=cuda"),
+        ({"JAX_DISABLE_JIT": "1"}, "JAX_DISABLE_JIT is set"),
+        ({"XLA_FLAGS": "--xla_no_such_flag=1"}, "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"),
+    ],
+)
+def test_environments_that_keep_jax_from_working(tmp_path, variables, said):
+    assert said in train(tmp_path / "run", **variables).mistake()
+
+
+def test_nan_that_jax_is_asked_to_look_for_is_divergence(tmp_path):
+    flags = ("--config.optimizer.learning_rate=1e30", "--noconfig.model.batch_norm")
+    done = train(tmp_path / "run", *flags, JAX_DEBUG_NANS="1")
+    assert done.status == 3, done
+    assert done.error.startswith("error: "), done
+    assert len(done.error.strip().splitlines()) == 1, done
+
+
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full", ">/dev/full", "<&- >&- 2>&-"])
+def test_output_that_cannot_be_written_does_not_stop_the_run(tmp_path, redirected):
+    command = f'"{sys.executable}" train.py --config={PLAIN} --workdir={tmp_path / "ü"} --config.train.epochs=1 '
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    assert subprocess.run(["bash", "-c", command + redirected], cwd=ROOT, env=environment, check=False).returncode == 0
+    assert json.loads((tmp_path / "ü" / "summary.json").read_text())["status"] == "completed"
+
+
 def test_workdir_with_something_else_in_it(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     assert "holds no run" in train(tmp_path).mistake()
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("content", [b'{"seed":', b"[]", b"{}", b"", b"\xff\xfe{"])
+@pytest.mark.parametrize("content", [b'{"seed":', b"[]", b"{}", b"", b"\xff\xfe{", b"null", b"[" * 200_000])
 def test_damaged_config_of_a_run(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     assert "cannot be used" in train(tmp_path).mistake()

@@ -12,6 +12,8 @@ from conftest import ROOT
 _RANKS = {
     "tricks": 0,
     "tricks.errors": 0,
+    "tricks.paths": 0,
+    "tricks.memory": 0,
     "tricks.arguments": 0,
     "tricks.random_words": 0,
     "tricks.branches": 0,
@@ -33,6 +35,8 @@ _RANKS = {
 }
 _OUTSIDE = {
     "tricks.errors": set(),
+    "tricks.paths": set(),
+    "tricks.memory": {"jax"},
     "tricks.arguments": {"jax"},
     "tricks.random_words": {"jax"},
     "tricks.branches": {"jax"},

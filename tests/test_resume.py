@@ -271,6 +271,6 @@ def test_no_readable_checkpoint_is_a_mistake_that_loses_nothing(tmp_path):
         _damage(checkpoint, "emptied")
     done = train(tmp_path, *flags)
     assert done.status == 2, done
-    assert "no checkpoint in" in done.error
+    assert "are damaged; choose another --workdir" in done.error
     assert "Traceback" not in done.error
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2

@@ -4,7 +4,6 @@ A file in `configs/` returns a `Config` from `get_config()`; every field can be 
 """
 
 import dataclasses
-import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -244,11 +243,13 @@ def _validate_together(config: Config) -> None:
 
 
 _Check = tuple[Callable[[Any], bool], str]
-_POSITIVE: _Check = (lambda v: 0 < v < math.inf, "a finite value > 0")
-_NOT_NEGATIVE: _Check = (lambda v: 0 <= v < math.inf, "a finite value >= 0")
+# What float32 and int32 hold: a smaller number would be 0 there, and a larger one infinite or another.
+_SMALLEST, _LARGEST, _LARGEST_INTEGER = 1.2e-38, 3.4e38, 2**31 - 1
+_POSITIVE: _Check = (lambda v: _SMALLEST <= v <= _LARGEST, f"a value > 0, from {_SMALLEST} to {_LARGEST}")
+_NOT_NEGATIVE: _Check = (lambda v: 0 <= v <= _LARGEST, f"a value >= 0, up to {_LARGEST}")
 _FRACTION: _Check = (lambda v: 0 <= v < 1, "0 <= value < 1")
-_AT_LEAST_1: _Check = (lambda v: v >= 1, "an integer >= 1")
-_AT_LEAST_0: _Check = (lambda v: v >= 0, "an integer >= 0")
+_AT_LEAST_1: _Check = (lambda v: 1 <= v <= _LARGEST_INTEGER, f"an integer from 1 to {_LARGEST_INTEGER}")
+_AT_LEAST_0: _Check = (lambda v: 0 <= v <= _LARGEST_INTEGER, f"an integer from 0 to {_LARGEST_INTEGER}")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "data.placement": PLACEMENTS,
@@ -259,7 +260,10 @@ _RANGES: dict[str, _Check] = {
     "data.name": (lambda v: v != "", "the name of a data set"),
     "data.batch_size": _AT_LEAST_1,
     "data.validation_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
-    "model.hidden_sizes": (lambda v: all(size >= 1 for size in v), "integers >= 1, such as 512,512"),
+    "model.hidden_sizes": (
+        lambda v: all(1 <= size <= _LARGEST_INTEGER for size in v),
+        f"integers from 1 to {_LARGEST_INTEGER}, such as 512,512",
+    ),
     "model.batch_norm_momentum": _FRACTION,
     "model.dropout": _FRACTION,
     "optimizer.learning_rate": _POSITIVE,
@@ -284,7 +288,7 @@ _RANGES: dict[str, _Check] = {
     "escape.share": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),
     "escape.examples": _AT_LEAST_1,
     "escape.max_products": (lambda v: 3 <= v <= 2**30, "an integer from 3 to 1073741824"),
-    "escape.basis_size": (lambda v: v >= 5, "an integer >= 5"),
+    "escape.basis_size": (lambda v: 5 <= v <= _LARGEST_INTEGER, f"an integer from 5 to {_LARGEST_INTEGER}"),
     "escape.min_decrease": _FRACTION,
 }
 

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from tricks import config
-from tricks.cli import compilation_cache
+from tricks import config, paths
+from tricks.cli import compilation_cache, screen
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
 
-def run(main: Callable[[list[str]], int | None], default_config: Path | None = None) -> None:
+def run(
+    main: Callable[[list[str]], int | None],
+    define: Callable[[], None] = lambda: None,
+    default_config: Path | None = None,
+) -> None:
     """Parses the flags, calls `main` with the arguments that are no flags, and exits.
 
     Exit status: what `main` returned (None is 0); 2 after `error: ...` for a `UserError`, a wrong flag, or a disk
@@ -30,15 +35,19 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
 
     Args:
         main: the command.
+        define: defines those flags of which a definition may fail: one of a config file reads it.
         default_config: of a command that has the flag --config, where it is not given.
     """
+    screen.secure()
+    for library in ("absl", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):
         # A command with a handler of its own, as train.py has, keeps it: an exception may be lost, as in a callback of
         # the garbage collector.
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.default_int_handler)
     try:
-        arguments = _parse(sys.argv, default_config)
+        arguments = _parse(sys.argv, define, default_config)
         compilation_cache.enable()
         status = main(arguments) or DONE
     except (UserError, flags.Error) as error:
@@ -56,6 +65,11 @@ def run(main: Callable[[list[str]], int | None], default_config: Path | None = N
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
+    except Exception as error:
+        # JAX_DEBUG_NANS has a private kind of its own for what was compiled beforehand.
+        if "FloatingPointError" not in type(error).__name__:
+            raise
+        status = _fail(DivergedError("JAX_DEBUG_NANS has found a nan; unset it, and the run tells its step"), DIVERGED)
     sys.exit(status)
 
 
@@ -66,7 +80,8 @@ def _fail(error: Exception, status: int) -> int:
     return status
 
 
-def _parse(argv: list[str], default_config: Path | None) -> list[str]:
+def _parse(argv: list[str], define: Callable[[], None], default_config: Path | None) -> list[str]:
+    define()
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
         print(sys.modules["__main__"].__doc__)
         print(flags.FLAGS.main_module_help())
@@ -82,11 +97,21 @@ def _parse(argv: list[str], default_config: Path | None) -> list[str]:
         close = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
         meant = f"; did you mean --{close[0]}?" if close else "; --help lists the flags"
         raise UserError(f"unknown flag --{error.flagname}{meant}") from error
-    except (flags.Error, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
-    except Exception as error:  # Whatever a config file may raise.
-        file = ", ".join(_config_files(argv))
-        raise UserError(f"--config {file} cannot be read: {type(error).__name__}: {error}") from error
+    except flags.Error as error:
+        if default_config is None or "Traceback" not in str(error):
+            raise
+        # That of what the file raised, in the message.
+        raise UserError(f"{_of_config(argv)}: {str(error).strip().splitlines()[-1]}") from error
+    except (Exception, SystemExit) as error:  # Whatever a config file may raise.
+        if default_config is None:
+            raise
+        raise UserError(f"{_of_config(argv)}: {type(error).__name__}: {error}") from error
+
+
+def _of_config(argv: list[str]) -> str:
+    return f"--config {', '.join(_config_files(argv))} cannot be read"
 
 
 def _check_config_file(argv: list[str]) -> None:
@@ -104,6 +129,7 @@ def _config_files(argv: list[str]) -> list[str]:
 
 def _check_config_fields(arguments: list[str]) -> None:
     fields = config.flatten(config.Config())
+    given: Counter[str] = Counter()
     for argument in arguments:
         name = argument.lstrip("-").removeprefix("no").split("=")[0]
         if argument.startswith("-") and name.startswith("config."):
@@ -111,24 +137,29 @@ def _check_config_fields(arguments: list[str]) -> None:
             if field not in fields:
                 close = difflib.get_close_matches(field, fields, n=1)
                 meant = f"did you mean {close[0]}?" if close else f"fields: {', '.join(fields)}"
+                within = [other for other in fields if other.startswith(f"{field}.")]
+                if within:
+                    meant = f"fields there: {', '.join(within)}"
                 raise UserError(f"--config.{field} is no field of the config; {meant}")
+            given[field] += 1
+    for field, times in given.items():
+        if times > 1 and isinstance(fields[field], tuple):
+            raise UserError(f"--config.{field} is given {times} times; give all in one, such as 512,512")
 
 
-def experiment_flags(flag: Any, workdir: str | None) -> tuple[config.Config, Path]:
-    """The config of a run and its directory.
-
-    Args:
-        flag: what `config_flags.DEFINE_config_file` returned.
-        workdir: the directory that was asked for; None for runs/NAME, with the overridden fields in the name.
+def experiment_flags() -> tuple[config.Config, Path]:
+    """The config of a run and its directory, by the flags --config and --workdir.
 
     Returns:
-        The config, not yet validated, and the directory.
+        The config, not yet validated, and the directory: runs/NAME with the overridden fields in the name, where none
+        was asked for.
     """
-    file = config_flags.get_config_filename(flags.FLAGS[flag.name])
-    value = flag.value
+    flag, workdir = flags.FLAGS["config"], flags.FLAGS.workdir
+    file = config_flags.get_config_filename(flag)
+    value: Any = flag.value
     if workdir:
-        return value, Path(workdir).expanduser()  # The shell leaves --workdir=~/run as it is.
-    overrides = config_flags.get_override_values(flags.FLAGS[flag.name])
+        return value, paths.local("--workdir", workdir)  # The shell leaves --workdir=~/run as it is.
+    overrides = config_flags.get_override_values(flag)
     name = "-".join([Path(file).stem, *(f"{field}={_compact(overrides[field])}" for field in sorted(overrides))])
     return value, Path("runs") / (name if len(name) <= 200 else f"{name[:180]}-{zlib.crc32(name.encode()):08x}")
 

@@ -13,11 +13,44 @@ def write_json(path: Path, content: Any) -> None:
 
     Args:
         path: of the file.
-        content: plain values.
+        content: plain values; None is written for numbers that are not finite.
     """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
     os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON.
+    """
+    return parse(path.read_bytes())
+
+
+def parse(text: str | bytes) -> Any:
+    """Plain values from JSON.
+
+    Raises:
+        ValueError: it is no JSON.
+
+    >>> parse("[" * 100_000)
+    Traceback (most recent call last):
+    ...
+    ValueError: it is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def without_nan(content: Any) -> Any:

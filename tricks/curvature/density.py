@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
-from tricks.curvature.memory import bytes_of, require_memory
 from tricks.curvature.products import Operator
 from tricks.curvature.trace import Estimate
+from tricks.memory import bytes_of, require_memory
 
 _KEPT = 2**30  # Bytes of vectors up to which runs are orthogonalized, which resolves finer.
 

@@ -9,8 +9,8 @@ from jax.sharding import NamedSharding
 from tricks.arguments import require, require_integer
 from tricks.curvature import trees
 from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
-from tricks.curvature.memory import require_memory
 from tricks.curvature.products import Operator
+from tricks.memory import require_memory
 
 _GROSS = 1e-2
 _ROUNDING = 1e3  # Of the precision: what rounding in sums over many entries may do to symmetry.
@@ -72,7 +72,7 @@ def eigenpairs(
     require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
     if sharding is not None and not (isinstance(sharding, NamedSharding) and len(sharding.spec) == 1):
         raise ValueError(f"sharding is {sharding}; allowed: a NamedSharding of one dimension, or None")
-    require_memory("basis_size", min(basis_size, wanted + size), operator.like)
+    require_memory("basis_size", min(basis_size, wanted + size), operator.like, sharding)
     start_key, probe_key = jax.random.split(key)
     found, asymmetry = lanczos(
         operator.apply,

@@ -12,9 +12,9 @@ from tricks.arguments import require, require_boolean, require_integer
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.memory import require_memory
 from tricks.curvature.products import Loss, hashable
 from tricks.masks import marked
+from tricks.memory import require_memory
 
 _MOST_PRODUCTS = 2**30
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tricks import paths
 from tricks.data import bundled
 from tricks.data.raw import Raw
 from tricks.errors import UserError
@@ -96,7 +97,9 @@ def data_directory(directory: str = "") -> Path:
     >>> data_directory("/data").as_posix()
     '/data'
     """
-    return Path(directory or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if directory:
+        return paths.local("data.directory", directory)
+    return paths.local("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def _newest_version(name: str, root: Path) -> Path | None:

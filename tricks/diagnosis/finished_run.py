@@ -1,6 +1,5 @@
 """A run that was trained, or still is, as its network, its data and its weights."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,13 +47,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
-    file = workdir / run_directory.CONFIG
-    if not file.is_file():
-        raise UserError(f"--workdir {workdir} holds no run ({run_directory.CONFIG} is missing); train one first")
-    try:
-        config = configuration.unflatten(json.loads(file.read_text()))
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
+    config = configuration.unflatten(run_directory.read_config(workdir))
     configuration.validate(config)
     configured.check(config)
     if not (workdir / "checkpoints").is_dir():

@@ -1,16 +1,17 @@
 """Checkpoints: the latest state, the best weights, and what it took to get there."""
 
+import itertools
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
+from tricks.cli.screen import say
 from tricks.errors import UserError
+from tricks.training import stored_tree
 from tricks.training.state import LoopState, weights
 
 _KEPT = 2
@@ -54,26 +55,36 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
     """
     step = int(loop.train.step)
     latest = _latest(loop)
-    arrays, scalars = _split(latest)
+    arrays, scalars = stored_tree.split(latest)
     progress = {
+        "step": step,
         "spent": dict(spent),
         "scalars": scalars,
-        "checksum": checksum((latest, loop.best)),
-        "weights": {"last": checksum(weights(loop.train)), "best": checksum(loop.best)},
+        "layout": stored_tree.layout((latest, loop.best)),
+        "checksum": stored_tree.checksum((latest, loop.best)),
+        "weights": {"last": stored_tree.checksum(weights(loop.train)), "best": stored_tree.checksum(loop.best)},
     }
     arguments = ocp.args.Composite(
         latest=ocp.args.StandardSave(arrays),
         best=ocp.args.StandardSave(loop.best),
-        progress=ocp.args.JsonSave(progress),
+        progress=ocp.args.JsonSave(stored_tree.sealed(progress)),
     )
     try:
         _check_room(checkpoints.directory, (latest, loop.best))
-        checkpoints.manager.save(step, args=arguments)
+        written = checkpoints.manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the checkpoint of step {step} cannot be written to {checkpoints.directory} ({reason(error)}); "
-            f"{describe_last(checkpoints)}"
-        ) from error
+        raise UserError(_not_written(checkpoints, step, reason(error))) from error
+    # It declines a step that is there, as that of a finished run is, and one before the last that is there.
+    newest = checkpoints.manager.latest_step()
+    if not written and newest != step:
+        raise UserError(_not_written(checkpoints, step, f"{newest} is there, which is later: move it away"))
+
+
+def _not_written(checkpoints: Checkpoints, step: int, why: str) -> str:
+    return (
+        f"the checkpoint of step {step} cannot be written to {checkpoints.directory} ({why}); "
+        f"{describe_last(checkpoints)}"
+    )
 
 
 def describe_last(checkpoints: Checkpoints) -> str:
@@ -90,7 +101,7 @@ def describe_last(checkpoints: Checkpoints) -> str:
 
 
 def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[str, float]] | None:
-    """Reads the newest checkpoint that can be read; those that cannot are named and moved aside.
+    """Reads the newest checkpoint that is whole; those that are damaged are named and moved aside.
 
     Args:
         checkpoints: as `open_directory` gives it.
@@ -100,77 +111,58 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
         The state and the seconds spent; None where there is no checkpoint.
 
     Raises:
-        UserError: there are checkpoints, and none can be read.
+        UserError: there are checkpoints, and all are damaged; or the newest whole one is of another kind of state.
     """
     steps = sorted(checkpoints.manager.all_steps(), reverse=True)
     for i, step in enumerate(steps):
         try:
             return _read(checkpoints, step, like)
+        except (UserError, MemoryError, PermissionError):
+            raise
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
+            if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+                raise
             before = f"going back to that of step {steps[i + 1]}" if i + 1 < len(steps) else "there is none before it"
-            print(f"the checkpoint of step {step} cannot be read ({reason(error)}); {before}")
+            say(f"the checkpoint of step {step} cannot be read ({reason(error)}); {before}")
             if i + 1 == len(steps):
                 raise UserError(
-                    f"no checkpoint in {checkpoints.directory} can be read; remove that folder to start anew"
+                    f"all checkpoints in {checkpoints.directory} are damaged; choose another --workdir to start anew"
                 ) from error
             _move_aside(checkpoints, step)
     return None
 
 
 def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
-    like_latest = _latest(like)
-    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (_split(like_latest)[0], like.best))
-    arguments = ocp.args.Composite(
-        latest=ocp.args.StandardRestore(wanted[0]),
-        best=ocp.args.StandardRestore(wanted[1]),
-        progress=ocp.args.JsonRestore(),
-    )
-    stored = checkpoints.manager.restore(step, args=arguments)
-    latest = join(stored.latest, stored.progress["scalars"], like_latest)
-    if checksum((latest, stored.best)) != stored.progress["checksum"]:
+    restore = checkpoints.manager.restore
+    content = restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+    progress, like_latest = stored_tree.opened(content), _latest(like)
+    # Older versions wrote neither.
+    if progress.get("step", step) != step:
+        raise ValueError(f"it is that of step {progress['step']}")
+    if "layout" in progress:
+        _check_same_kind(checkpoints, step, progress["layout"], stored_tree.layout((like_latest, like.best)))
+    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (stored_tree.split(like_latest)[0], like.best))
+    arguments = ocp.args.Composite(latest=ocp.args.StandardRestore(wanted[0]), best=ocp.args.StandardRestore(wanted[1]))
+    stored = restore(step, args=arguments)
+    latest = stored_tree.join(stored.latest, progress["scalars"], like_latest)
+    if stored_tree.checksum((latest, stored.best)) != progress["checksum"]:
         raise ValueError("its checksum is wrong")
-    return LoopState(best=stored.best, **latest), stored.progress["spent"]
+    return LoopState(best=stored.best, **latest), progress["spent"]
+
+
+def _check_same_kind(checkpoints: Checkpoints, step: int, stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    difference = stored_tree.difference(stored, wanted)
+    if difference:
+        raise UserError(
+            f"the checkpoint of step {step} in {checkpoints.directory} is of another kind of run ({difference}): set "
+            "JAX_ENABLE_X64 as it was, or choose another --workdir"
+        )
 
 
 def _latest(loop: LoopState) -> dict[str, Any]:
     parts = loop._asdict()
     del parts["best"]
     return {name: part for name, part in parts.items() if part is not None}
-
-
-def _split(tree: Any) -> tuple[Any, dict[str, str]]:
-    """The arrays, with None for the scalars, and those by name: a file for each would take longer than the weights.
-
-    Scalars are the hexadecimal digits of their bytes, which keep what a number in JSON would not: which NaN it is.
-    """
-    paths, _ = jax.tree.flatten_with_path(tree)
-    scalars = {jax.tree_util.keystr(path): np.asarray(leaf).tobytes().hex() for path, leaf in paths if _is_scalar(leaf)}
-    return jax.tree.map(lambda leaf: None if _is_scalar(leaf) else leaf, tree), scalars
-
-
-def join(arrays: Any, scalars: Mapping[str, str], like: Any) -> Any:
-    """The arrays of a checkpoint with its scalars put back.
-
-    Args:
-        arrays: with None for scalars.
-        scalars: the bytes of each in hexadecimal digits, by its path.
-        like: a pytree with the types and shardings.
-
-    Returns:
-        A pytree of the structure of `like`.
-    """
-
-    def one(path: Any, like: jax.Array, stored: Any) -> Any:
-        if not _is_scalar(like):
-            return stored
-        kept = bytes.fromhex(scalars[jax.tree_util.keystr(path)])
-        return jax.device_put(np.frombuffer(kept, like.dtype).reshape(()), like.sharding)
-
-    return jax.tree.map_with_path(one, like, arrays)
-
-
-def _is_scalar(leaf: jax.Array) -> bool:
-    return leaf.ndim == 0 and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _check_room(directory: Path, tree: Any) -> None:
@@ -183,24 +175,12 @@ def _check_room(directory: Path, tree: Any) -> None:
 
 def _move_aside(checkpoints: Checkpoints, step: int) -> None:
     name = f"{step:08d}"
-    aside = checkpoints.directory / "unreadable" / name
-    aside.parent.mkdir(exist_ok=True)
-    (checkpoints.directory / name).rename(aside)
+    aside = checkpoints.directory / "unreadable"
+    aside.mkdir(exist_ok=True)
+    # It may have been damaged, moved aside and written again before.
+    names = itertools.chain([name], (f"{name}-{again}" for again in itertools.count(2)))
+    (checkpoints.directory / name).rename(next(aside / free for free in names if not (aside / free).exists()))
     checkpoints.manager.reload()
-
-
-def checksum(tree: Any) -> int:
-    """Of all bytes of a pytree of arrays.
-
-    >>> checksum({"a": np.zeros(2)}) == checksum({"a": np.ones(2)})
-    False
-    """
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
-    return total
 
 
 def reason(error: BaseException) -> str:

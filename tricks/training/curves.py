@@ -46,7 +46,7 @@ def draw(
             for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
                 # A mean over an epoch belongs to its middle, a validation to its end.
                 shift = 0.5 if split == "train" else 0.0
-                points = [(r.epoch - shift, r.values[panel]) for r in rows]
+                points = [(r.epoch - shift, r.values[panel]) for r in rows if panel in r.values]
                 axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
         if panel == "loss":
             _mark_escapes(axis, records, steps_per_epoch)

@@ -10,6 +10,8 @@ from typing import Any
 
 from tricks.training.records import Record
 
+_SUFFIX = ".tricks"
+
 
 class Events:
     """Writes events anew, from the records that a resumed run keeps on.
@@ -49,9 +51,10 @@ class Events:
 
 
 def _write_all(directory: Path, records: "SimpleQueue[Record | None]") -> None:
-    for before in directory.glob("events.*"):
+    # Others may keep events there too.
+    for before in directory.glob(f"events.out.tfevents.*{_SUFFIX}"):
         before.unlink()
-    writer = _summary_writer()(str(directory))
+    writer = _summary_writer()(str(directory), filename_suffix=_SUFFIX)
     while (record := records.get()) is not None:
         for name, value in record.values.items():
             if isinstance(value, int | float) and math.isfinite(value):

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tricks import streams
+from tricks.cli.environment import device_count
 from tricks.data import Split, take
 from tricks.errors import UserError
 from tricks.losses import Batch
@@ -38,10 +39,13 @@ class Plan(NamedTuple):
 def make_mesh() -> Mesh:
     """All devices in one dimension, `data`.
 
+    Raises:
+        UserError: there is none.
+
     >>> make_mesh().axis_names
     ('data',)
     """
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
 def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 1) -> Plan:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from tricks.memory import bytes_of, require_room
 from tricks.training import assembly, chunk, evaluation
 from tricks.training.assembly import Hyper, Static
 from tricks.training.state import LoopState, weights
@@ -102,6 +103,10 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
     started = jit(start).trace(shapes.hyper, jax.ShapeDtypeStruct((), np.uint32))
     loop: LoopState = jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated), started.out_info
+    )
+    # The state, and a gradient beside it. XLA ends the process where the memory does not suffice.
+    require_room(
+        bytes_of((loop, loop.train.params)), "weights and the optimizer's averages", "choose smaller model.hidden_sizes"
     )
     run = jit(functools.partial(chunk.run, static), donate=1)
     chunks = {length: run.trace(shapes.hyper, loop.train, *rest) for length, rest in shapes.chunks.items()}

@@ -7,11 +7,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tricks.cli.json_files import parse
 from tricks.errors import UserError
 
 FILE = "metrics.jsonl"
 # In the file the kind is called the split, which it is in most lines.
 _KEYS = ("step", "epoch", "split")
+# What its readers take for granted; all values but these words are numbers.
+_NEEDED = {
+    "train": ("loss", "learning_rate"),
+    "validation": ("loss",),
+    "test": ("loss",),
+    "escape": ("loss", "loss_after", "outcome", "smallest_eigenvalue", "products"),
+}
+_WORDS = frozenset({"outcome"})
 _NULL_WHERE_ABSENT = frozenset({"accuracy", "gradient_norm", "learning_rate", "examples_per_second"})
 
 
@@ -107,7 +116,7 @@ def epoch_means(records: list[Record]) -> list[Record]:
         mean = {
             name: math.fsum(length * r.values[name] for r, length in rows) / steps
             for name in names
-            if name in last.values
+            if all(name in r.values for r, _ in rows)
         }
         means.append(last._replace(values={**last.values, **mean}))
     return means
@@ -116,23 +125,42 @@ def epoch_means(records: list[Record]) -> list[Record]:
 def _parse(path: Path) -> Iterator[Record]:
     *lines, cut_short = path.read_bytes().split(b"\n")
     del cut_short  # Empty, or what was being written when the run was killed.
+    trained = 0
     for number, line in enumerate(lines, 1):
         try:
-            fields = json.loads(line)
-            step, epoch, kind = (fields.pop(key) for key in _KEYS)
-            if not isinstance(step, int) or not isinstance(epoch, int) or not isinstance(kind, str):
-                raise TypeError("step and epoch must be integers")
-            # JSON has no NaN. Of what was not measured, older files have a null as well.
-            values = {
-                name: math.nan if value is None else value
-                for name, value in fields.items()
-                if value is not None or name not in _NULL_WHERE_ABSENT
-            }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            record = _record(parse(line))
+            if record.kind == "train":
+                if record.step <= trained:
+                    raise ValueError(f"step {record.step} does not follow {trained}")
+                trained = record.step
+        except ValueError as error:
             raise UserError(
-                f"line {number} of {path} is damaged; mend it, or remove the file to go on without these records"
+                f"line {number} of {path} is damaged ({error}); mend it, or remove the file to go on without these "
+                "records"
             ) from error
-        yield Record(step, epoch, kind, values)
+        yield record
+
+
+def _record(fields: Any) -> Record:
+    if not isinstance(fields, dict):
+        raise ValueError("it is no object")
+    step, epoch, kind = (fields.pop(key, None) for key in _KEYS)
+    if type(step) is not int or type(epoch) is not int or min(step, epoch) < 0 or not isinstance(kind, str):
+        raise ValueError("it needs a step and an epoch, integers, and a split")
+    for name, value in fields.items():
+        wanted = str if name in _WORDS else int | float | None
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise ValueError(f"{name} is {str(value)[:40]!r}")
+    missing = [name for name in _NEEDED.get(kind, ()) if name not in fields]
+    if missing:
+        raise ValueError(f"{kind} without {', '.join(missing)}")
+    # JSON has no NaN. Of what was not measured, older files have a null as well.
+    values = {
+        name: math.nan if value is None else value
+        for name, value in fields.items()
+        if value is not None or name not in _NULL_WHERE_ABSENT
+    }
+    return Record(step, epoch, kind, values)
 
 
 def _line(record: Record) -> str:

@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tricks.cli.json_files import write_json
+from tricks import config
+from tricks.cli.json_files import read_json, write_json
 from tricks.errors import UserError
 
 CONFIG = "config.json"
@@ -27,15 +29,13 @@ def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
     Raises:
         UserError: the folder cannot be written, holds something else, or was made by another config.
     """
-    wanted = json.loads(json.dumps(fields))
+    wanted, defaults = _as_json(fields), _as_json(config.flatten(config.Config()))
     config_file = path / CONFIG
     try:
         path.mkdir(parents=True, exist_ok=True)
         if config_file.exists():
-            stored = json.loads(config_file.read_text())
-            if not isinstance(stored, dict) or not stored:
-                raise ValueError(f"its {CONFIG} is damaged")
-            _check_same(path, stored, wanted)
+            # Fields that came later were not there to be set.
+            _check_same(path, defaults | read_config(path), wanted)
             _check_writable(path)
             return True
         if any(entry.name != f"{CONFIG}.tmp" for entry in path.iterdir()):
@@ -46,6 +46,29 @@ def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
     except (OSError, ValueError) as error:
         raise UserError(f"--workdir {path} cannot be used: {error}") from error
     return False
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config that the folder of a run was made by.
+
+    Args:
+        path: of the folder.
+
+    Returns:
+        A value for each dotted field that there was.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        stored = read_json(path / CONFIG)
+    except FileNotFoundError as error:
+        raise UserError(f"--workdir {path} holds no run ({CONFIG} is missing); train one first") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"--workdir {path} cannot be used: its {CONFIG} is damaged ({error})") from error
+    if not isinstance(stored, dict) or not stored:
+        raise UserError(f"--workdir {path} cannot be used: its {CONFIG} is damaged")
+    return stored
 
 
 @contextlib.contextmanager
@@ -66,6 +89,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(fields))
+    return plain
+
+
 def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = [
         f"{field} is {stored.get(field)!r} there, {wanted.get(field)!r} here"
@@ -79,6 +107,5 @@ def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
 
 
 def _check_writable(path: Path) -> None:
-    probe = path / ".writable"
-    probe.touch()
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=path):
+        pass

@@ -9,8 +9,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tricks.errors import UserError
-from tricks.training.checkpoints import checksum, join, reason
+from tricks.training.checkpoints import reason
 from tricks.training.state import Weights
+from tricks.training.stored_tree import checksum, join, layout, opened
 
 LAST, BEST = "last", "best"
 
@@ -35,33 +36,49 @@ def read(directory: Path, which: str, like: Weights) -> tuple[Weights, int]:
         for step in sorted(ocp.utils.checkpoint_steps(directory), reverse=True):
             try:
                 return _read(directory / f"{step:08d}", step, which, like)
+            except UserError:
+                raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
                 failed = f"; that of step {step} cannot be read ({reason(error)})"
     raise UserError(f"{directory} has no checkpoint that can be read{failed}: train the run for an epoch first")
 
 
 def _read(checkpoint: Path, step: int, which: str, like: Weights) -> tuple[Weights, int]:
-    progress = ocp.JsonCheckpointHandler().restore(checkpoint / "progress", args=ocp.args.JsonRestore())
+    progress = opened(ocp.JsonCheckpointHandler().restore(checkpoint / "progress", args=ocp.args.JsonRestore()))
+    stored_like = _as_stored(like, progress.get("layout", {}), "[0]['train']" if which == LAST else "[1]")
     item = "latest" if which == LAST else "best"
-    parts: Mapping[str, Any] = like._asdict()
+    parts: Mapping[str, Any] = stored_like._asdict()
     wanted = {"train": parts} if which == LAST else parts
     if which == LAST:
         wanted = jax.tree.map(lambda leaf: None if leaf.ndim == 0 else leaf, wanted)
-    arrays = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
     restore = ocp.args.PyTreeRestore(
-        arrays, restore_args=ocp.checkpoint_utils.construct_restore_args(arrays), partial_restore=True
+        wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
     )
     stored = ocp.PyTreeCheckpointHandler().restore(checkpoint / item, args=restore)
     if which == LAST:
         stored = stored["train"]
         scalars = {name.removeprefix("['train']"): value for name, value in progress["scalars"].items()}
-        weights = join(Weights(**stored), scalars, like)
+        weights = join(Weights(**stored), scalars, stored_like)
     else:
         weights = Weights(**stored)
     expected = progress.get("weights", {}).get(which)  # Older checkpoints have none.
     if expected is not None and checksum(weights) != expected:
         raise ValueError("its checksum is wrong")
+    weights = jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), weights, like)
     if which == LAST:
         return weights, step
     best_step = np.frombuffer(bytes.fromhex(progress["scalars"]["['stopping'].best_step"]), np.int32)
     return weights, max(int(best_step[0]), 0)
+
+
+def _as_stored(like: Weights, stored: Mapping[str, str], prefix: str) -> Weights:
+    """What is to be read, in the types that it was written in: a network may be looked at in another precision."""
+
+    def one(path: Any, leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        kind = stored.get(prefix + jax.tree_util.keystr(path), layout(leaf)[""])
+        dtype, shape = kind.removesuffix("]").split("[")
+        if shape != ",".join(map(str, leaf.shape)):
+            raise UserError(f"{jax.tree_util.keystr(path)} is {kind} in the checkpoint, {layout(leaf)['']} here")
+        return jax.ShapeDtypeStruct(leaf.shape, np.dtype(dtype), sharding=leaf.sharding)
+
+    return jax.tree.map_with_path(one, like)

@@ -7,7 +7,7 @@ import jax
 
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, PERTURBED, Escape, Options, attempt, nothing
-from tricks.curvature.memory import require_memory
+from tricks.memory import require_memory
 from tricks.transforms.escape_watch import Trigger, Watch, affordable_products, after_check
 
 ValueFn = Callable[[Any], jax.Array]
