@@ -3,9 +3,11 @@
 import difflib
 import itertools
 import logging
+import os
 import re
 import signal
 import sys
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +43,7 @@ def run(
     screen.secure()
     for library in ("absl", "matplotlib"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    _silence_threads()
     for number in (signal.SIGINT, signal.SIGTERM):
         # A command with a handler of its own, as train.py has, keeps it: an exception may be lost, as in a callback of
         # the garbage collector.
@@ -73,10 +76,25 @@ def run(
     sys.exit(status)
 
 
+def _silence_threads() -> None:
+    """What fails in a thread comes to whoever waits for it; libraries print it besides, page after page."""
+    threading.excepthook = lambda arguments: None
+    of_main = sys.excepthook
+
+    # Threads that are not Python's come here.
+    def hook(*arguments: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            of_main(*arguments)
+
+    sys.excepthook = hook
+    sys.unraisablehook = lambda arguments: None
+
+
 def _fail(error: Exception, status: int) -> int:
-    # Threads that were writing a checkpoint would log their own tracebacks after this line.
-    logging.disable()
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    # What libraries leave for the end fails again, at length.
+    logging.disable()
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     return status
 
 

@@ -73,7 +73,8 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
         _check_room(checkpoints.directory, (latest, loop.best))
         written = checkpoints.manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
-        raise UserError(_not_written(checkpoints, step, reason(error))) from error
+        full = "No space left" in str(error)
+        raise UserError(_not_written(checkpoints, step, "no space left" if full else reason(error))) from error
     # It declines a step that is there, as that of a finished run is, and one before the last that is there.
     newest = checkpoints.manager.latest_step()
     if not written and newest != step:

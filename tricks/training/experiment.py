@@ -130,8 +130,7 @@ def _run_in(
         artist.finish()
         raise DivergedError(message) from error
     finally:
-        for sink in (bar, writer, events):
-            sink.close()
+        records.close_all(bar, writer, events)
     report.ended(
         workdir,
         artist,

@@ -1,5 +1,6 @@
 """Lines of metrics: `metrics.jsonl` and what is read from it."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -59,6 +60,17 @@ class Writer:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def close_all(*takers: Any) -> None:
+    """Closes those who take records, each also where another fails.
+
+    Args:
+        takers: each has `close()`.
+    """
+    with contextlib.ExitStack() as stack:
+        for taker in reversed(takers):
+            stack.callback(taker.close)
 
 
 def read(directory: Path) -> list[Record]:

@@ -79,14 +79,20 @@ def locked(path: Path) -> Iterator[None]:
         path: of the folder.
 
     Raises:
-        UserError: another process is at work there.
+        UserError: another process is at work there, or what is done within cannot be written.
     """
     with open(path / _LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
-        yield
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"--workdir {path} cannot be written to any more ({error.strerror or error}); when it can, the same "
+                "command goes on from the last checkpoint"
+            ) from error
 
 
 def _as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
