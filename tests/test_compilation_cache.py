@@ -331,11 +331,20 @@ def test_the_bound_is_kept_by_one_long_process_that_seldom_looks(tmp_path, monke
     files = compilation_cache._Files(str(tmp_path), max_size=16000)
     for i in range(200):
         files.put(f"key {i}", bytes(268))
-    # 300 bytes each; a look at the first, and after each more than 1000 bytes.
-    assert len(looks) == 50
+    # 300 bytes each; a look at the first, and before each that would make it more than 1000 since.
+    assert len(looks) == 67
     monkeypatch.undo()
-    assert 16000 < sum(path.stat().st_size for path in tmp_path.iterdir()) <= 17200
+    assert 15000 < sum(path.stat().st_size for path in tmp_path.iterdir()) <= 17000
     assert files.get("key 199") == bytes(268)
+
+
+def test_large_entries_do_not_exceed_the_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", "1000")
+    files = compilation_cache._Files(str(tmp_path), max_size=1000)
+    for i in range(3):
+        files.put(f"key {i}", bytes(800))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 832
+        assert files.get(f"key {i}") == bytes(800)
 
 
 def test_bounds_of_nothing_and_of_everything(tmp_path, monkeypatch):

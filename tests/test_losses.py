@@ -96,3 +96,13 @@ def test_extreme_outputs_stay_finite(outputs):
     for measure in (losses.cross_entropy, losses.softmax_squared_error):
         assert np.isfinite(measure(extreme, jnp.array([1]))["loss"]).all()
     assert np.isfinite(losses.sigmoid(extreme[:, :1], jnp.array([1]))["loss"]).all()
+
+
+@pytest.mark.parametrize("measures", [{"accuracy": 1.0}, {"loss": 1.0, "extra": 1.0}, {"loss": 1.0}])
+def test_a_loss_gives_the_measures_that_it_names(measures):
+    loss = losses.Loss(lambda outputs, targets: measures, ("loss", "accuracy"), lambda classes: 1)
+    with pytest.raises(ValueError, match=r"measures are .* and names loss, accuracy; allowed: the same ones"):
+        loss(OUTPUTS, TARGETS)
+    without = losses.Loss(lambda outputs, targets: {"accuracy": 1.0}, ("accuracy",), lambda classes: 1)
+    with pytest.raises(ValueError, match="with loss among them"):
+        without(OUTPUTS, TARGETS)

@@ -226,7 +226,7 @@ def test_scalars_of_a_checkpoint_come_back_bit_for_bit(tmp_path):
 
 def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):
     assert train(tmp_path, "--config.train.epochs=1").status == 0
-    with run_directory.locked(tmp_path):
+    with run_directory.opened(tmp_path, run_directory.read_config(tmp_path)):
         done = train(tmp_path, "--config.train.epochs=1")
     assert done.status == 2
     assert "is in use by another run" in done.error

@@ -1,7 +1,9 @@
 """What is in a run directory stays as it was put there: by the run, by the user, by a run of another kind."""
 
+import errno
 import json
 import math
+import os
 import shutil
 
 import jax
@@ -150,10 +152,34 @@ def test_a_field_that_an_older_run_lacks_has_its_default(run):
 
 def test_fields_of_another_version_are_named(tmp_path):
     fields = flatten(Config())
-    assert not run_directory.open_directory(tmp_path, fields)
+    with run_directory.opened(tmp_path, fields) as resuming:
+        assert not resuming
+    with run_directory.opened(tmp_path, fields) as resuming:
+        assert resuming
     write_json(tmp_path / "config.json", fields | {"model.skips": 3})
-    with pytest.raises(UserError, match=r"model.skips is 3 there, None here"):
-        run_directory.open_directory(tmp_path, fields)
+    with pytest.raises(UserError, match=r"model.skips is 3 there, None here"), run_directory.opened(tmp_path, fields):
+        pass
+
+
+def test_of_two_that_begin_at_once_the_second_changes_nothing(tmp_path, monkeypatch):
+    fields = flatten(Config())
+    with run_directory.opened(tmp_path, fields):
+        # As if the second had looked before the first wrote.
+        look = run_directory._is_there
+        monkeypatch.setattr(
+            run_directory, "_is_there", lambda *_: monkeypatch.setattr(run_directory, "_is_there", look)
+        )
+        with pytest.raises(UserError, match="in use"), run_directory.opened(tmp_path, fields | {"seed": 7}):
+            pass
+        assert read_json(tmp_path / "config.json")["seed"] == 0
+
+
+def test_a_directory_that_cannot_be_written_any_more_is_named(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"cannot be written to any more; .* \(No space left on device\)"),
+        run_directory.opened(tmp_path, flatten(Config())),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 _TRAIN = {"step": 80, "epoch": 2, "split": "train", "loss": 1.0, "learning_rate": 0.1}

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import ROOT, interrupt, read_metrics, run_python, train
+from conftest import ENVIRONMENT, ROOT, interrupt, read_metrics, run_python, train
 from tricks import streams
 from tricks.curvature import dense, hessian
 from tricks.data import draw
@@ -50,6 +51,15 @@ def test_training_logs_curvature(small):
     assert last["trace"] == pytest.approx(values.sum(), rel=0.25)
     beyond = values[abs(values) > 1e-2 * values[-1]]
     assert last["minimum_ratio"] == pytest.approx((beyond > 0).mean(), abs=0.1)
+
+
+def test_another_seed_measures_curvature_by_the_same_program(small, tmp_path):
+    compiled = Path(ENVIRONMENT["JAX_COMPILATION_CACHE_DIR"])
+    before = {path.name for path in compiled.glob("jit_numbers*")}
+    assert before
+    flags = ("--config.curvature.every_epochs=2", "--config.curvature.examples=300", "--config.seed=1")
+    assert train(tmp_path / "run", *SMALL, *flags).status == 0
+    assert {path.name for path in compiled.glob("jit_numbers*")} == before
 
 
 def test_curvature_is_logged_alike_by_a_run_that_was_interrupted(tmp_path):
@@ -116,7 +126,7 @@ def _files(directory):
 def test_a_run_that_is_going_on_is_read_on_any_number_of_devices_and_left_as_it_is(small):
     before = _files(small)
     # Seven devices do not divide its batches, and another process has its lock.
-    with run_directory.locked(small):
+    with run_directory.opened(small, run_directory.read_config(small)):
         done = run_python("scripts/spectrum.py", f"--workdir={small}", "--examples=70", devices=7)
     assert done.status == 0, done
     written = {small / name for name in ("spectrum.json", "spectrum.png", "surface.png", ".lock")}

@@ -262,3 +262,19 @@ def test_validation_that_is_never_finite_keeps_the_first_weights():
 def test_divergence_names_the_step(run_chunk, said):
     with pytest.raises(DivergedError, match=said):
         _fit(run_chunk)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "call"),
+    [
+        ("optimizer", "learning_rate", lambda static, hyper: assembly.make_optimizer(static, hyper)),
+        ("optimizer", "epsilon", lambda static, hyper: assembly.make_optimizer(static, hyper)),
+        ("schedule", "warmup_steps", lambda static, hyper: assembly.make_optimizer(static, hyper)),
+        ("early_stopping", "min_delta", lambda s, h: assembly.after_epoch(s, h, None, {"loss": jnp.ones(())})),
+    ],
+)
+def test_a_number_that_is_missing_is_named(part, name, call):
+    static, hyper = _assembled()
+    numbers = {other: value for other, value in getattr(hyper, part).items() if other != name}
+    with pytest.raises(ValueError, match=f"hyper.{part} lacks {name}; it has"):
+        call(static, hyper._replace(**{part: numbers}))

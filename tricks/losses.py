@@ -38,8 +38,18 @@ class Loss:
     count_outputs: Callable[[int | None], int]
 
     def __call__(self, outputs: jax.Array, targets: jax.Array) -> Measures:
-        """The measures of each example."""
-        return self.measures(outputs, targets)
+        """The measures of each example.
+
+        Raises:
+            ValueError: they are not those of `names`, or `loss` is not among them.
+        """
+        measures = self.measures(outputs, targets)
+        if set(measures) != set(self.names) or "loss" not in measures:
+            raise ValueError(
+                f"measures are {', '.join(measures)} and names {', '.join(self.names)}; allowed: the same ones, with "
+                "loss among them"
+            )
+        return measures
 
 
 def _cross_entropy(outputs: jax.Array, targets: jax.Array) -> Measures:

@@ -1,5 +1,8 @@
 """Random streams by name: what is drawn from one never depends on, nor repeats, what is drawn from another.
 
+With one exception: `split(seed)` and `order(seed, 0)` begin alike, as they always have, so that a seed goes on meaning
+the same run. The first orders all examples, the second those that it left for training.
+
 | stream | of | drawn by |
 | --- | --- | --- |
 | order | the examples of epoch e | `order(seed, e)` |

@@ -175,8 +175,8 @@ class _Files:
         return hashlib.sha256(f"{self._machine} {key} ".encode() + value).digest()
 
     def _sweep_at_times(self, added: int) -> None:
-        if self._unswept is None or 0 <= self._bound < self._unswept * _SWEEPS_PER_BOUND:
-            _sweep(self._path, f".{self._machine}{_SUFFIX}", self._bound)
+        if self._unswept is None or 0 <= self._bound < (self._unswept + added) * _SWEEPS_PER_BOUND:
+            _sweep(self._path, f".{self._machine}{_SUFFIX}", max(self._bound - added, 0) if self._bound >= 0 else -1)
             self._unswept = 0
         self._unswept += added
 

@@ -123,12 +123,15 @@ def make_optimizer(static: Static, hyper: Hyper) -> optax.GradientTransformation
         An optax transformation.
 
     Raises:
-        ValueError: for numbers out of range, as far as they are known.
+        ValueError: for a number that is missing or, as far as it is known, out of range.
     """
-    numbers = dict(hyper.optimizer)
+    options, numbers = dict(static.optimizer_options), dict(hyper.optimizer)
+    arguments = optimizer.family(static.optimizer).arguments
+    _require_names("optimizer", {"learning_rate", *arguments} - {*options}, {*numbers} | {*options})
+    _require_names("schedule", {"warmup_steps", "total_steps", "end_value"}, {*hyper.schedule})
     peak = numbers.pop("learning_rate")
     schedule = schedules.warmup_decay(peak, shape=static.schedule, **hyper.schedule)  # type: ignore[arg-type]
-    return optimizer.make(static.optimizer, schedule, **dict(static.optimizer_options), **numbers)
+    return optimizer.make(static.optimizer, schedule, **options, **numbers)
 
 
 def init(static: Static, hyper: Hyper, key: jax.Array) -> TrainState:
@@ -207,6 +210,7 @@ def after_epoch(
     """
     value = measures[static.monitored] if static.falls else -measures[static.monitored]
     rule = hyper.early_stopping
+    _require_names("early_stopping", {"patience", "min_delta"}, {*rule})
     stopping, improved = early_stopping.update(loop.stopping, value, loop.train.step, rule["min_delta"])  # type: ignore[arg-type]
     best = jax.tree.map(lambda new, old: jnp.where(improved, new, old), weights(loop.train), loop.best)
     return loop._replace(best=best, stopping=stopping), progress_of(stopping, rule["patience"])
@@ -238,6 +242,12 @@ def learning_rate(state: TrainState) -> jax.Array:
         A scalar.
     """
     return current_learning_rate(state.opt_state)
+
+
+def _require_names(part: str, wanted: set[str], given: set[str]) -> None:
+    missing = sorted(wanted - given)
+    if missing:
+        raise ValueError(f"hyper.{part} lacks {', '.join(missing)}; it has {', '.join(sorted(given)) or 'nothing'}")
 
 
 def _copied(weights: Weights) -> Weights:

@@ -51,11 +51,11 @@ def _run(config: Config, workdir: Path, artist: Artist) -> str:
     )
     # Ready before anything is written, so that a model too large for the memory leaves nothing behind.
     first = jax.block_until_ready(computed.start())
-    resuming = run_directory.open_directory(workdir, configuration.flatten(config))
-    report.heading(
-        setup.data, parameters=optax.tree.size(first.train.params), steps_per_epoch=setup.rules.steps_per_epoch
-    )
-    with run_directory.locked(workdir), catch_interrupts() as interrupted:
+    opened = run_directory.opened(workdir, configuration.flatten(config))
+    with opened as resuming, catch_interrupts() as interrupted:
+        report.heading(
+            setup.data, parameters=optax.tree.size(first.train.params), steps_per_epoch=setup.rules.steps_per_epoch
+        )
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 

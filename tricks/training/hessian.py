@@ -1,5 +1,6 @@
 """The Hessian of the training loss as a run goes on: a few numbers every few epochs."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -35,14 +36,23 @@ def make_measure(static: Static, split: Split, *, examples: int, seed: int) -> C
         `largest_eigenvalue`, `trace`, and `minimum_ratio`, the share of the positive ones among the eigenvalues beyond
         a hundredth of the largest.
     """
-    network, mesh = assembly.make_network(static), static.mesh
+    mesh = static.mesh
     count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
     (sample,) = draw(split, [count], streams.sample(seed, "curvature"))
     batch = jax.device_put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
-    key = streams.vectors(seed, "curvature")
+    key, numbers = streams.vectors(seed, "curvature"), _compiled(static)
 
-    @jax.jit
-    def numbers(weights: Weights, batch: Batch) -> dict[str, jax.Array]:
+    def measure(weights: Weights) -> dict[str, float]:
+        return {name: float(value) for name, value in jax.device_get(numbers(weights, batch, key)).items()}
+
+    return measure
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(static: Static) -> Callable[[Weights, Batch, jax.Array], dict[str, jax.Array]]:
+    network = assembly.make_network(static)
+
+    def numbers(weights: Weights, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         loss_fn = losses.objective(network.apply, static.loss, weights.model_state)
         operator = hessian(loss_fn, weights.params, [batch])
         search_key, density_key, trace_key = jax.random.split(key, 3)
@@ -62,10 +72,7 @@ def make_measure(static: Static, split: Split, *, examples: int, seed: int) -> C
             "minimum_ratio": positive / (positive + negative),
         }
 
-    def measure(weights: Weights) -> dict[str, float]:
-        return {name: float(value) for name, value in jax.device_get(numbers(weights, batch)).items()}
-
-    return measure
+    return jax.jit(numbers)
 
 
 def inspector(

@@ -1,4 +1,4 @@
-"""The programs of a run, compiled side by side."""
+"""The programs of a run, each compiled while the next is traced."""
 
 import functools
 from collections.abc import Callable
@@ -13,9 +13,6 @@ from tricks.memory import bytes_of, require_room
 from tricks.training import assembly, chunk, evaluation
 from tricks.training.assembly import Hyper, Static
 from tricks.training.state import LoopState, weights
-
-# Tracing holds Python's lock; what XLA does with the result does not.
-_THREADS = 1
 
 Program = Callable[..., Any]
 
@@ -174,4 +171,5 @@ def later(traced: Any, options: dict[str, Any] | None = None) -> Program:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS)
+    # Tracing holds Python's lock; what XLA does with the result does not, and it divides that among the cores.
+    return ThreadPoolExecutor(1)

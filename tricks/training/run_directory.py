@@ -16,35 +16,59 @@ CONFIG = "config.json"
 _LOCK = ".lock"
 
 
-def open_directory(path: Path, fields: Mapping[str, Any]) -> bool:
-    """Makes the folder of a run, or checks that it was made by the same config.
+@contextlib.contextmanager
+def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
+    """Makes the folder of a run, or checks that it was made by the same config, and keeps a second process out of it.
+
+    The lock goes with the process, however it ends.
 
     Args:
         path: of the folder.
         fields: the config, a value for each dotted field.
 
-    Returns:
+    Yields:
         Whether the folder was there with this config, so that the run may be resumed.
 
     Raises:
-        UserError: the folder cannot be written, holds something else, or was made by another config.
+        UserError: the folder cannot be written, or not any more; it holds something else, was made by another config,
+            or another process is at work there.
     """
-    wanted, defaults = _as_json(fields), _as_json(config.flatten(config.Config()))
-    config_file = path / CONFIG
-    try:
+    wanted = _as_json(fields)
+    with _named(f"--workdir {path} cannot be used"):
+        # What is refused is left as it is, without a lock in it.
+        _is_there(path, wanted)
         path.mkdir(parents=True, exist_ok=True)
-        if config_file.exists():
-            # Fields that came later were not there to be set.
-            _check_same(path, defaults | read_config(path), wanted)
-            _check_writable(path)
+        lock = open(path / _LOCK, "w")  # noqa: SIM115
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
+        with _named(f"--workdir {path} cannot be used"):
+            # It may have come since.
+            resuming = _is_there(path, wanted)
+            if not resuming:
+                write_json(path / CONFIG, wanted)
+        with _named(f"--workdir {path} cannot be written to any more; the same command goes on when it can"):
+            yield resuming
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} ({error.strerror or error})") from error
+
+
+def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
+    if (path / CONFIG).exists():
+        # Fields that came later were not there to be set.
+        _check_same(path, _as_json(config.flatten(config.Config())) | read_config(path), wanted)
+        with tempfile.TemporaryFile(dir=path):
             return True
-        if any(entry.name != f"{CONFIG}.tmp" for entry in path.iterdir()):
-            raise UserError(f"--workdir {path} is not empty and holds no run; choose another")
-        write_json(config_file, wanted)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"--workdir {path} cannot be used: {error}") from error
+    if path.exists() and any(entry.name not in (f"{CONFIG}.tmp", _LOCK) for entry in path.iterdir()):
+        raise UserError(f"--workdir {path} is not empty and holds no run; choose another")
     return False
 
 
@@ -71,30 +95,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return stored
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps a second process out of the folder of a run; the lock goes with the process, however it ends.
-
-    Args:
-        path: of the folder.
-
-    Raises:
-        UserError: another process is at work there, or what is done within cannot be written.
-    """
-    with open(path / _LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"--workdir {path} cannot be written to any more ({error.strerror or error}); when it can, the same "
-                "command goes on from the last checkpoint"
-            ) from error
-
-
 def _as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(fields))
     return plain
@@ -110,8 +110,3 @@ def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
         raise UserError(
             f"--workdir {path} was made by another config ({'; '.join(differing)}); choose another or remove it"
         )
-
-
-def _check_writable(path: Path) -> None:
-    with tempfile.TemporaryFile(dir=path):
-        pass

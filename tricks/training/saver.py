@@ -1,7 +1,7 @@
 """Checkpoints in a thread: training goes on while the last one is written."""
 
-import contextlib
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +34,8 @@ class Saver:
         self._opened: Any = None
         self._waiting: deque[tuple[LoopState, dict[str, float]]] = deque(maxlen=2)
         self._writing: Future[None] | None = None
+        self._lock = threading.Lock()
+        self._at_work = False
 
     def restore(self, like: LoopState) -> tuple[LoopState, dict[str, float]] | None:
         """The newest state that can be read, as `checkpoints.restore` gives it."""
@@ -52,9 +54,11 @@ class Saver:
         large = sum(leaf.nbytes for leaf in jax.tree.leaves(loop)) > _SMALL
         if large or (self._writing is not None and self._writing.done()):
             self.wait()
-        self._waiting.append((_on_host(loop), dict(spent)))
-        if self._writing is None:
-            self._writing = self._submit(self._write_all)
+        copied = _on_host(loop)
+        with self._lock:
+            self._waiting.append((copied, dict(spent)))
+            if not self._at_work:
+                self._at_work, self._writing = True, self._submit(self._write_all)
 
     def wait(self) -> None:
         """Returns when everything is written.
@@ -64,19 +68,25 @@ class Saver:
         """
         writing, self._writing = self._writing, None
         if writing is not None:
-            writing.result()
-            if self._waiting:
-                self._submit(self._write_all).result()
+            try:
+                writing.result()
+            finally:
+                self._at_work = False
 
     def describe_last(self) -> str:
         """Which checkpoint a person can fall back on, in words."""
         return self._now(lambda checkpoints, opened: checkpoints.describe_last(opened))
 
     def _write_all(self, checkpoints: Any, opened: Any) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                loop, spent = self._waiting.popleft()
-                checkpoints.save(opened, jax.tree.map(lambda leaf: leaf() if callable(leaf) else leaf, loop), spent)
+        while (item := self._next()) is not None:
+            loop, spent = item
+            checkpoints.save(opened, jax.tree.map(lambda leaf: leaf() if callable(leaf) else leaf, loop), spent)
+
+    def _next(self) -> tuple[LoopState, dict[str, float]] | None:
+        # With the lock, so that nothing is put in the row of one who has just seen it empty.
+        with self._lock:
+            self._at_work = bool(self._waiting)
+            return self._waiting.popleft() if self._waiting else None
 
     def _now(self, do: Callable[[Any, Any], Any]) -> Any:
         self.wait()
