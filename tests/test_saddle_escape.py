@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from tricks import transforms
 from tricks.curvature import line_search
 from tricks.curvature.attempt import OUTCOMES
+from tricks.transforms import restart
 
 
 def _bowl(w):
@@ -401,3 +403,34 @@ def test_the_line_search_takes_the_better_side():
     found = jax.jit(along)(jnp.array([-2.0]), longest=jnp.float32(0.7))
     assert found.distance < 0
     assert float(found.losses[0]) < -0.2
+
+
+_TEN_LATER = {
+    "momentum": lambda rate, strength: transforms.momentum(rate),
+    "adamw": lambda rate, strength: transforms.adamw(rate, weight_decay=strength),
+    "lamb": lambda rate, strength: transforms.lamb(rate, weight_decay=strength),
+    "decays": lambda rate, strength: optax.chain(
+        transforms.add_l1_decay(strength), transforms.add_l2_decay(strength), transforms.rmsprop(rate)
+    ),
+    "soft threshold": lambda rate, strength: optax.chain(
+        transforms.adam(rate), transforms.soft_threshold(strength, rate)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _TEN_LATER)
+def test_every_schedule_goes_on_and_every_average_starts_anew(name):
+    rate, strength = optax.linear_schedule(0.1, 0.0, 30), optax.linear_schedule(0.0, 2.0, 30)
+    params = {"kernel": jnp.arange(1.0, 7.0).reshape(2, 3)}
+    gradient = {"kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)}
+    tx = _TEN_LATER[name](rate, strength)
+    old = tx.init(params)
+    for _ in range(10):
+        _, old = tx.update(gradient, old, params)
+    again = restart.restarted(tx.init(params), old)
+    later = _TEN_LATER[name](lambda step: rate(step + 10), lambda step: strength(step + 10))
+    fresh = later.init(params)
+    for _ in range(3):
+        ours, again = tx.update(gradient, again, params)
+        wanted, fresh = later.update(gradient, fresh, params)
+        chex.assert_trees_all_close(ours, wanted, rtol=1e-6)

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.transforms.decay import DecayState
 from tricks.transforms.learning_rate import LearningRateState
 
-_SCHEDULES = (LearningRateState, optax.ScaleByScheduleState)
+_SCHEDULES = (LearningRateState, DecayState, optax.ScaleByScheduleState)
 _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
 

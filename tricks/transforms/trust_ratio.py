@@ -1,6 +1,7 @@
 """LAMB: each layer moves by a share of its own size, so that very large batches can be trained with large rates."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,17 @@ import optax
 from tricks.arguments import require, require_not_negative, require_params, require_rate
 from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
 from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
+from tricks.transforms.decay import DecayState
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
 from tricks.transforms.leaves import map_updates, rounded, times, widened
+
+
+class LambState(NamedTuple):
+    """What LAMB keeps."""
+
+    adam: AdamState
+    decay: DecayState
+    """Counts on where the averages start anew."""
 
 
 def scale_by_trust_ratio(
@@ -112,7 +122,7 @@ def scale_by_lamb(
         max_norm: upper bound of phi.
 
     Returns:
-        A transformation with an `AdamState` whose `update` needs `params`; updates have the structure, shapes and types
+        A transformation with a `LambState` whose `update` needs `params`; updates have the structure, shapes and types
         of its input.
 
     Raises:
@@ -131,18 +141,18 @@ def scale_by_lamb(
     require_mask(mask)
     require_mask(trust_mask)
 
-    def init_fn(params: optax.Params) -> AdamState:
+    def init_fn(params: optax.Params) -> LambState:
         marked(mask, params)
         marked(trust_mask, params)
-        return adam.init(params)
+        return LambState(adam.init(params), DecayState(jnp.zeros([], jnp.int32)))
 
     def update_fn(
-        updates: optax.Updates, state: AdamState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, AdamState]:
+        updates: optax.Updates, state: LambState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, LambState]:
         require_params(params, updates)
-        strength = value_at(weight_decay, state.count)
-        state = next_averages(updates, state, b1, b2)
-        m_correction, v_correction = one_minus_power(b1, state.count), one_minus_power(b2, state.count)
+        strength = value_at(weight_decay, state.decay.count)
+        averages = next_averages(updates, state.adam, b1, b2)
+        m_correction, v_correction = one_minus_power(b1, averages.count), one_minus_power(b2, averages.count)
         earlier_norm = jnp.zeros([])
 
         def scale(g: jax.Array, m: jax.Array, v: jax.Array, w: jax.Array, decays: bool, scaled: bool) -> jax.Array:
@@ -161,7 +171,8 @@ def scale_by_lamb(
             return rounded(u, g)
 
         masks = marked(mask, params), marked(trust_mask, params)
-        return map_updates(scale, updates, state.m, state.v, params, *masks), state
+        new = LambState(averages, DecayState(optax.safe_increment(state.decay.count)))
+        return map_updates(scale, updates, averages.m, averages.v, params, *masks), new
 
     return optax.GradientTransformation(init_fn, update_fn)
 
