@@ -26,7 +26,10 @@ from tricks.errors import UserError
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run directory.")
 _SPLIT = flags.DEFINE_string("split", "train", "Whose loss is looked at: train, validation or test.")
 _EXAMPLES = flags.DEFINE_integer(
-    "examples", 2000, "Take a sample of so many, and check it against as many others; 0 takes all.", lower_bound=0
+    "examples",
+    2000,
+    "Take a sample of so many, half of all at most, and check it on as many others; 0 takes all.",
+    lower_bound=0,
 )
 _WEIGHTS = flags.DEFINE_string("weights", "last", "Which: last, or best for those of the best validation.")
 _STATISTICS = flags.DEFINE_string("statistics", "running", "Of batch normalization: running, or batch as in training.")
@@ -53,7 +56,7 @@ def main(arguments: list[str]) -> None:
     point = spectrum.analyse(
         subject, tolerance=_TOLERANCE.value, gradient_tolerance=_GRADIENT_TOLERANCE.value, seed=_SEED.value
     )
-    say(spectrum.table(point))
+    say(spectrum.table(subject, point))
     write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
     spectrum.draw(subject, point, workdir)
     say(f"written: {workdir}/spectrum.json, spectrum.png, surface.png")

@@ -53,6 +53,14 @@ def test_training_logs_curvature(small):
     assert last["minimum_ratio"] == pytest.approx((beyond > 0).mean(), abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("asked", "counts"), [(100, (100, 100)), (1290, (647, 647)), (1294, (1294, 0)), (0, (1294, 0))]
+)
+def test_what_a_verdict_is_checked_on_is_as_much_as_what_it_is_made_of(small, asked, counts):
+    subject = spectrum.subject_of(finished_run.load(small), examples=asked)
+    assert (spectrum._count(subject.batches), spectrum._count(subject.held_out)) == counts
+
+
 def test_another_seed_measures_curvature_by_the_same_program(small, tmp_path):
     compiled = Path(ENVIRONMENT["JAX_COMPILATION_CACHE_DIR"])
     before = {path.name for path in compiled.glob("jit_numbers*")}

@@ -49,7 +49,8 @@ def subject_of(
     Args:
         run: as `finished_run.load` reads it.
         split: whose loss is looked at: one of `SPLITS`.
-        examples: a sample of that many, checked against as many others; 0, or more than there are, takes all.
+        examples: a sample of that many, a half of all at most, checked against as many others; 0, or as many as there
+            are, takes all.
         statistics: what batch normalization does: one of `STATISTICS`.
         seed: of the sample.
 
@@ -132,10 +133,11 @@ def draw(subject: Subject, point: CriticalPoint, workdir: Path) -> None:
     pictures.draw_surface(surface, workdir / "surface.png", title=title, names=names, lengths=lengths, lower=lower)
 
 
-def table(point: CriticalPoint) -> str:
+def table(subject: Subject, point: CriticalPoint) -> str:
     """The verdict with its evidence, in less than 80 columns.
 
     Args:
+        subject: what was looked at.
         point: as `analyse` gives it.
 
     Returns:
@@ -156,11 +158,16 @@ def table(point: CriticalPoint) -> str:
         ("without zeros", _ratio(point.significant_minimum_ratio)),
         ("confidence", f"{point.confidence:.4g}"),
         ("products", f"{point.products}"),
+        ("examples", f"{_count(subject.batches):,}" + (" and as many others" if subject.held_out else "")),
         ("mode", point.mode),
     ]
     if point.held_out_curvature is not None:
         rows.insert(6, ("the same held out", f"{point.held_out_curvature:.5g}"))
     return tabulate(rows, tablefmt="plain", maxcolwidths=[20, 56], disable_numparse=True)
+
+
+def _count(batches: list[Batch] | None) -> int:
+    return sum(len(batch.targets) for batch in batches or [])
 
 
 def _number(interval: Any) -> str:
@@ -178,7 +185,9 @@ def _ratio(interval: Any) -> str:
 def _batches(split: Split, examples: int, seed: int) -> tuple[list[Batch], list[Batch] | None]:
     if examples == 0 or examples >= len(split.targets):
         return _cut(split), None
-    chosen, others = sample(split, (examples, examples), streams.sample(seed, "spectrum"))
+    # A verdict that rests on a handful of others would be none.
+    count = min(examples, len(split.targets) // 2)
+    chosen, others = sample(split, (count, count), streams.sample(seed, "spectrum"))
     return _cut(chosen), _cut(others)
 
 
@@ -225,14 +234,13 @@ def as_json(subject: Subject, point: CriticalPoint) -> dict[str, Any]:
         if name not in ("smallest_vector", "largest_vector", "spectrum")
     }
     spectrum = {name: np.asarray(part).tolist() for name, part in point.spectrum._asdict().items()}
-    counts = [sum(len(batch.targets) for batch in part) for part in (subject.batches, subject.held_out or [])]
     return without_nan(
         {
             **plain,
             "step": subject.step,
             "split": subject.split,
-            "examples": counts[0],
-            "held_out_examples": counts[1],
+            "examples": _count(subject.batches),
+            "held_out_examples": _count(subject.held_out),
             "spectrum": spectrum,
         }
     )

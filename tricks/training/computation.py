@@ -28,7 +28,7 @@ class Computation(NamedTuple):
     """What a run computes with.
 
     Attributes:
-        start: `start() -> loop`, the state before the first step.
+        start: `start() -> loop`, the state before the first step, once all programs are compiled.
         chunks: `chunks(first_step, last_step)`, as `tricks.training.feed.chunks` yields them.
         parts: what the loop computes with.
         test: `test(weights) -> means` of the measures on the test split.
@@ -76,8 +76,13 @@ def prepare(static: Static, hyper: Hyper, data: Dataset, plan: Plan, *, on_devic
             data.train, plan, first_step=first_step, last_step=last_step, seed=seed, mesh=mesh, on_device=on_device
         )
 
+    def start() -> LoopState:
+        loop: LoopState = found.start(numbers, np.uint32(seed))
+        programs.wait()
+        return loop
+
     return Computation(
-        lambda: found.start(numbers, np.uint32(seed)),
+        start,
         chunks,
         Parts(
             _whole(found, numbers) if static.escape is None else _watched(found, static, numbers, data.train, seed),

@@ -169,6 +169,14 @@ def later(traced: Any, options: dict[str, Any] | None = None) -> Program:
     return lambda *arguments: future.result()(*arguments)
 
 
+def wait() -> None:
+    """Returns when all that `later` was given is compiled, which a signal may cut short.
+
+    >>> later(jax.jit(lambda x: x + 2).trace(1)) and wait()
+    """
+    _threads().submit(lambda: None).result()
+
+
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
     # Tracing holds Python's lock; what XLA does with the result does not, and it divides that among the cores.
