@@ -158,7 +158,7 @@ def table(subject: Subject, point: CriticalPoint) -> str:
         ("without zeros", _ratio(point.significant_minimum_ratio)),
         ("confidence", f"{point.confidence:.4g}"),
         ("products", f"{point.products}"),
-        ("examples", f"{_count(subject.batches):,}" + (" and as many others" if subject.held_out else "")),
+        ("examples", f"{_count(subject.batches):,}" + (" and as many others" if subject.held_out else ", all of them")),
         ("mode", point.mode),
     ]
     if point.held_out_curvature is not None:
