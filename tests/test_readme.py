@@ -175,7 +175,7 @@ def bare(checkout, tmp_path_factory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True)
     wheel = _shell(f'"{sys.executable}" -m pip wheel --quiet --no-deps --wheel-dir={home} .', checkout)
     assert wheel.returncode == 0, wheel
-    (built,) = home.glob("tricks-*.whl")
+    (built,) = home.glob("tricks_jax-*.whl")
     python = home / "venv" / "bin" / "python"
     done = _shell(f'"{python}" -m {COMMANDS[11].removesuffix(".")} --quiet {built}', home)
     if "No matching distribution" in done.stderr or "ConnectionError" in done.stderr:
