@@ -1,6 +1,7 @@
 """Real data sets through the one interface; damaged and missing ones."""
 
 import gzip
+import io
 import json
 import shutil
 import zipfile
@@ -136,7 +137,7 @@ def test_second_start_reads_the_cache_and_not_the_records(mnist_directory, tmp_p
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no archive"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no archive", "fewer targets"])
 def test_damaged_cache_is_built_again(mnist_directory, tmp_path, capsys, monkeypatch, damage):
     root = tmp_path / "data"
     shutil.copytree(mnist_directory, root)
@@ -150,6 +151,11 @@ def test_damaged_cache_is_built_again(mnist_directory, tmp_path, capsys, monkeyp
         content[len(content) // 2] ^= 0xFF
     elif damage == "empty":
         content = bytearray()
+    elif damage == "fewer targets":
+        with np.load(cache) as stored:
+            fewer = io.BytesIO()
+            np.savez(fewer, **{**stored, "targets": stored["targets"][:-1]})
+        content = bytearray(fewer.getvalue())
     else:
         content = bytearray(b"not an archive")
     cache.write_bytes(content)

@@ -205,6 +205,9 @@ def _read_cache(path: Path, fingerprint: int) -> Raw | None:
                 return None  # The set was prepared anew.
             # Reading a member checks its CRC.
             arrays = {field: stored[field] for field in _FIELDS if field in stored}
+            for part in ("", "test_"):
+                if len(arrays.get(f"{part}features", ())) != len(arrays.get(f"{part}targets", ())):
+                    raise ValueError(f"its {part}features and {part}targets are not as many")
             return Raw(bool(stored["pixels"]), int(stored["classes"]), **arrays)
     except FileNotFoundError:
         return None
