@@ -1,5 +1,6 @@
 """What a config's names and fields come to, and what is refused because the chosen parts do not have it."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -62,14 +63,35 @@ def test_a_regression_has_no_accuracy_to_stop_by():
         configured.check(_config(loss__name="squared_error", early_stopping__metric="accuracy"))
 
 
-_OTHER = {"momentum": 0.5, "second_moment_decay": 0.5, "epsilon": 1e-3, "nesterov": True, "weight_decay": 0.5}
+_EVERYWHERE = {"name", "learning_rate", "l1", "l2"}
+_DEFAULTS = {
+    field.name: field.default for field in dataclasses.fields(OptimizerConfig) if field.name not in _EVERYWHERE
+}
+
+
+def _other(field):
+    """A value of a family's field that is allowed and not the default."""
+    if isinstance(_DEFAULTS[field], bool):
+        return not _DEFAULTS[field]
+    for value in (0.5, 0.25, 1, 2):
+        with contextlib.suppress(UserError):
+            validate(_config(**{f"optimizer__{field}": value}))
+            if value != _DEFAULTS[field]:
+                return value
+    raise AssertionError(f"add a value that optimizer.{field} may have to _other of tests/test_configured.py")
+
+
+def test_every_field_of_the_optimizer_belongs_to_a_family_or_to_all():
+    owned = {field for family in optimizer.FAMILIES.values() for field in family.arguments}
+    missing, idle = owned - set(_DEFAULTS), set(_DEFAULTS) - owned
+    assert not missing, f"add {missing} to OptimizerConfig of tricks/config.py"
+    assert not idle, f"name {idle} among the arguments of a family in FAMILIES of tricks/training/optimizer.py"
 
 
 @pytest.mark.parametrize("name", optimizer.FAMILIES)
 def test_a_field_that_the_family_does_not_have_is_refused_unless_it_is_at_its_default(name):
-    everywhere = {"name", "learning_rate", "l1", "l2"}
-    assert {field.name for field in dataclasses.fields(OptimizerConfig)} == everywhere | set(_OTHER)
-    for field, value in _OTHER.items():
+    for field in _DEFAULTS:
+        value = _other(field)
         config = _config(optimizer__name=name, **{f"optimizer__{field}": value})
         if field in optimizer.FAMILIES[name].arguments:
             configured.check(config)
@@ -83,15 +105,15 @@ def test_every_field_of_a_family_reaches_its_optimizer(name):
     for field in optimizer.FAMILIES[name].arguments:
         numbers = [
             configured.assemble(_config(optimizer__name=name, **fields), DATA, feed.make_mesh(), 10)
-            for fields in ({}, {f"optimizer__{field}": _OTHER[field]})
+            for fields in ({}, {f"optimizer__{field}": _other(field)})
         ]
         (static, hyper), (other_static, other_hyper) = numbers
-        if field == "nesterov":
+        if isinstance(_DEFAULTS[field], bool):
             assert static != other_static
             assert hyper == other_hyper
         else:
             assert static == other_static
-            assert other_hyper.optimizer[field] == _OTHER[field] != hyper.optimizer[field]
+            assert other_hyper.optimizer[field] == _other(field) != hyper.optimizer[field]
 
 
 def test_what_is_off_is_not_in_the_program_and_what_is_on_is_a_number():

@@ -18,14 +18,16 @@ def _expected(shape: str, t: int, warmup: int) -> float:
         return PEAK * (t + 1) / (warmup + 1)
     t = min(t, TOTAL)
     p, tau = (t - warmup) / (TOTAL - warmup), max(warmup, 1)
-    return {
+    rows = {
         "constant": PEAK,
         "cosine": END + (PEAK - END) * (1 + math.cos(math.pi * p)) / 2,
         "linear": PEAK * (1 - p) + END * p,
         "exponential": PEAK * (END / PEAK) ** p,
         "inverse_time": max(END, PEAK / (1 + (t - warmup) / tau)),
         "inverse_sqrt": max(END, PEAK / math.sqrt(1 + (t - warmup) / tau)),
-    }[shape]
+    }
+    assert shape in rows, f"add the formula of {shape} to _expected of tests/test_schedules.py"
+    return rows[shape]
 
 
 @pytest.mark.parametrize("warmup", [0, 1, WARMUP])

@@ -19,7 +19,7 @@ PARAMS = {
     "norm": {"scale": jnp.full(3, 5.0), "bias": jnp.full(3, 5.0)},
     "stacked": {"bias": jnp.full((4, 3), 5.0)},
 }
-OPTIMIZERS = ["momentum", "root_mean_square", "rmsprop", "adam", "adamw", "lamb"]
+OPTIMIZERS = list(optimizer.FAMILIES)
 
 
 def test_sigma_is_that_of_rss_over_the_root_of_the_count():

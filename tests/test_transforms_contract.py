@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from conftest import run_python
 from tricks import transforms
+from tricks.training import optimizer
 
 STEPS, RATE, STRENGTH, TINY = 50, 0.05, 0.02, 1e-30
 GRADIENTS = np.random.default_rng(0).normal(size=(STEPS, 6))
@@ -260,6 +261,11 @@ def _steps(tx, params, steps=3):
         updates, state = tx.update(_gradients(params, t), state, params)
         params = optax.apply_updates(params, updates)
     return params, state
+
+
+def test_every_family_has_a_row():
+    missing = set(optimizer.FAMILIES) - {row.name for row in ROWS}
+    assert not missing, f"add rows named {missing} to ROWS of tests/test_transforms_contract.py"
 
 
 @every_row
