@@ -220,7 +220,9 @@ def test_table_lists_every_field_with_its_default():
     rows = dict(re.findall(r"^\| (`[\w.`, ]+`) \| (.*?) \|", README, re.M))
     listed = {name.strip("` "): default for names, default in rows.items() for name in names.split(",")}
     fields = flatten(Config())
-    assert set(listed) == set(fields)
+    missing, gone = set(fields) - set(listed), set(listed) - set(fields)
+    assert not missing, f"add rows for {missing} to the table of fields of README.md"
+    assert not gone, f"README.md lists {gone}, which are no fields"
     for name, value in fields.items():
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         expected = listed[name]
