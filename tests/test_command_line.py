@@ -140,7 +140,7 @@ def test_nan_that_jax_is_asked_to_look_for_is_divergence(tmp_path):
     assert len(done.error.strip().splitlines()) == 1, done
 
 
-@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full", ">/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("redirected", [">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
 def test_output_that_cannot_be_written_does_not_stop_the_run(tmp_path, redirected):
     command = f'"{sys.executable}" train.py --config={PLAIN} --workdir={tmp_path / "ü"} --config.train.epochs=1 '
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
