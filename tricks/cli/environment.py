@@ -1,5 +1,6 @@
 """What the environment says to JAX, refused in a line where JAX would end the process, or fail later."""
 
+import functools
 import os
 import re
 import subprocess
@@ -39,6 +40,7 @@ def device_count() -> int:
         ) from error
 
 
+@functools.cache
 def _check_xla_flags(flags: str) -> None:
     if _COMMON.fullmatch(flags):
         return
