@@ -1,5 +1,6 @@
 """A way out of a saddle along negative curvature, that never makes the loss worse."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,8 @@ from tricks.arguments import require, require_boolean, require_integer
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.products import Loss, hashable
+from tricks.curvature.products import Loss, of_loss
+from tricks.curvature.snapshot import Snapshot, snapshot
 from tricks.masks import marked
 from tricks.memory import require_memory
 
@@ -41,8 +43,8 @@ def escape(
 
     Args:
         loss_fn: `loss_fn(params) -> scalar`, or with `batches` `loss_fn(params, batch) -> scalar`, the mean over the
-            batch; the same at every call (no dropout, or one mask). It is compiled once, with all that it closes over
-            as it is then: give as batches what changes.
+            batch; the same at every call (no dropout, or one mask). It is traced at every call of `escape`, and
+            compiled where it differs from those before in more than the arrays that it closes over.
         params: the point, any pytree of floating-point arrays.
         batches: pytrees of arrays whose first dimension counts examples; None for a loss of the parameters alone.
         held_out: other batches of the same kind. None takes the loss as exact: right for all the data, wrong for a
@@ -76,9 +78,11 @@ def escape(
     trees.require_floating("params", chosen)
     require_memory("basis_size", min(basis_size, trees.size(chosen)), chosen)
     options = Options(min_decrease, basis_size, noise)
-    one, two = (None if part is None else grouped(part) for part in (batches, held_out))
+    groups = [None if part is None else grouped(part) for part in (batches, held_out)]
     marks = None if mask is None else tuple(jax.tree.leaves(marked(mask, params)))
-    return _escape(hashable(loss_fn), options, marks, params, one, two, key, max_products)
+    kinds = [list(itertools.chain(*parts)) for parts in zip(*(part for part in groups if part), strict=True)]
+    losses = snapshot(of_loss(loss_fn), *trees.split(params, mask), *kinds)
+    return _escape(losses, params, *groups, key, max_products, options, marks)
 
 
 def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise: Any) -> None:
@@ -93,23 +97,24 @@ def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise
     require_boolean("noise", noise)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnames=("options", "marks"))
 def _escape(
-    loss_fn: Loss,
-    options: Options,
-    marks: Any,
+    losses: Snapshot,
     params: Any,
     batches: Any,
     held_out: Any,
     key: jax.Array,
     max_products: jax.Array,
+    options: Options,
+    marks: Any,
 ) -> tuple[Any, Escape]:
-    def over(part: Any) -> Callable[[Any], jax.Array]:
-        return lambda p: mean_over(partial(loss_fn, p), *part)
-
-    value_fn = loss_fn if batches is None else over(batches)
-    held_out_value_fn = None if held_out is None else over(held_out)
     mask = None if marks is None else jax.tree.unflatten(jax.tree.structure(params), marks)
+
+    def over(part: Any) -> Callable[[Any], jax.Array]:
+        return lambda p: mean_over(partial(losses.loss, *trees.split(p, mask)), *part)
+
+    value_fn = over((None, None) if batches is None else batches)
+    held_out_value_fn = None if held_out is None else over(held_out)
     step, found = attempt(value_fn, held_out_value_fn, params, key, max_products, options, mask)
     moved = (found.outcome == ESCAPED) | (found.outcome == PERTURBED)
     new = optax.apply_updates(params, step)

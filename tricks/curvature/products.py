@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
+from tricks.curvature.snapshot import Snapshot, ValueAndField, snapshot
 
 Loss = Callable[..., jax.Array]
 
@@ -122,8 +123,7 @@ def hessian(
 
     Source: the lectures on critical points; Pearlmutter 1994.
     """
-    scalar = Scalar(hashable(loss_fn))
-    return _linearized(_HessianField(scalar), scalar, params, batches, mask, _mode(loss_fn, mode), recompute)
+    return _linearized(of_loss(loss_fn), params, batches, mask, _mode(loss_fn, mode), recompute)
 
 
 def gauss_newton(
@@ -161,14 +161,31 @@ def gauss_newton(
 
     Source: Schraudolph 2002; Martens, arXiv 1412.1193.
     """
+    scalar = Scalar(output_loss_fn)
 
-    parts = hashable(model_fn), hashable(output_loss_fn)
-    scalar, field = Scalar(_Composed(*parts)), _GaussNewtonField(*parts)
-    return _linearized(field, scalar, params, batches, mask, _mode(model_fn, mode), recompute)
+    def value_and_field(chosen: Any, point: Any, rest: Any, *batch: Any) -> tuple[jax.Array, Any]:
+        def outputs(c: Any) -> Any:
+            return model_fn(trees.merge(c, rest), *batch)
+
+        # With the model's own derivative held at the point only the outputs move.
+        _, pull_back = jax.vjp(outputs, point)
+        value, slope = jax.value_and_grad(lambda z: scalar(z, *batch))(outputs(chosen))
+        return value, pull_back(slope)[0]
+
+    return _linearized(value_and_field, params, batches, mask, _mode(model_fn, mode), recompute)
 
 
-# What is compiled for is compared by value, so that a second operator of the same loss compiles nothing: hence small
-# classes and not closures.
+def of_loss(loss_fn: Loss) -> ValueAndField:
+    """A loss and its gradient, for `snapshot`."""
+    scalar = Scalar(loss_fn)
+
+    def value_and_field(chosen: Any, point: Any, rest: Any, *batch: Any) -> tuple[jax.Array, Any]:
+        del point
+        return jax.value_and_grad(lambda c: scalar(trees.merge(c, rest), *batch))(chosen)
+
+    return value_and_field
+
+
 @dataclasses.dataclass(frozen=True)
 class Scalar:
     """A loss that is checked to be a scalar."""
@@ -188,74 +205,62 @@ class Scalar:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Composed:
-    model_fn: Callable[..., Any]
-    output_loss_fn: Callable[..., jax.Array]
+class _AsItIs:
+    """What `Snapshot` is, inside a trace: the functions themselves, which may close over what is traced."""
 
-    def __call__(self, params: Any, *batch: Any) -> jax.Array:
-        return self.output_loss_fn(self.model_fn(params, *batch), *batch)
+    value_and_field: ValueAndField
 
+    def loss(self, chosen: Any, rest: Any, *batch: Any) -> jax.Array:
+        return self.value_and_field(chosen, chosen, rest, *batch)[0]
 
-@dataclasses.dataclass(frozen=True)
-class _HessianField:
-    """The vector field whose derivative is the Hessian: the gradient."""
-
-    loss_fn: Loss
-
-    def __call__(self, params: Any, point: Any, *batch: Any) -> Any:
-        del point
-        return jax.grad(self.loss_fn)(params, *batch)
-
-
-@dataclasses.dataclass(frozen=True)
-class _GaussNewtonField:
-    """The gradient with the model's own derivative held at the point, so that only the outputs move."""
-
-    model_fn: Callable[..., Any]
-    output_loss_fn: Callable[..., jax.Array]
-
-    def __call__(self, params: Any, point: Any, *batch: Any) -> Any:
-        _, pull_back = jax.vjp(lambda p: self.model_fn(p, *batch), point)
-        return pull_back(jax.grad(lambda z: self.output_loss_fn(z, *batch))(self.model_fn(params, *batch)))[0]
+    def field(self, chosen: Any, rest: Any, *batch: Any) -> Any:
+        return self.value_and_field(chosen, jax.lax.stop_gradient(chosen), rest, *batch)[1]
 
 
 def _linearized(
-    field: Callable[..., Any],
-    loss_fn: Loss,
+    value_and_field: ValueAndField,
     params: Any,
     batches: Sequence[Any] | None,
     mask: Any,
     mode: str,
     recompute: bool,
 ) -> Operator:
-    trees.require_floating("params", params)
-    groups, shares = (None, None) if batches is None else grouped(batches)
     chosen, rest = trees.split(params, mask)
-    loss, gradient, apply = _linearize(field, loss_fn, recompute, chosen, rest, groups, shares)
-    if not isinstance(loss, jax.core.Tracer):
-        trees.require_finite("the loss", loss)
-        trees.require_finite("the gradient", gradient)
+    trees.require_floating("params", chosen)
+    groups, shares = (None, None) if batches is None else grouped(batches)
+    now = None if _is_traced((params, groups)) else snapshot(value_and_field, chosen, rest, groups, shares)
+    if now is None or _is_traced(now):
+        loss, gradient, apply = _linearization(_AsItIs(value_and_field), chosen, rest, groups, shares, recompute)
+        return Operator(apply, gradient, loss, gradient, mode)
+    loss, gradient, apply = _compiled(now, chosen, rest, groups, shares, recompute)
+    trees.require_finite("the loss", loss)
+    trees.require_finite("the gradient", gradient)
     return Operator(apply, gradient, loss, gradient, mode)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _linearize(
-    field: Callable[..., Any], loss_fn: Loss, recompute: bool, chosen: Any, rest: Any, groups: Any, shares: Any
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def _linearization(
+    functions: Snapshot | _AsItIs, chosen: Any, rest: Any, groups: Any, shares: Any, recompute: bool
 ) -> tuple[jax.Array, Any, Callable[[Any], Any]]:
-    point = trees.merge(chosen, rest)
-
-    def of_chosen(chosen: Any, point: Any, *batch: Any) -> Any:
-        return trees.split_like(field(trees.merge(chosen, rest), point, *batch), chosen)
-
     # The barrier keeps the compiler from computing, before a loop of products, all that is not kept. A scan over
     # batches is one by itself.
     lone = shares is None or any(len(share) == 1 for share in shares)
-    stored = jax.checkpoint(of_chosen, prevent_cse=lone, policy=_nothing if recompute else _costly)
+    stored = jax.checkpoint(
+        lambda chosen, *batch: functions.field(chosen, rest, *batch),
+        prevent_cse=lone,
+        policy=_nothing if recompute else _costly,
+    )
     # TensorFloat-32 and bfloat16 products, the default of some accelerators, keep too few digits for curvature.
     with jax.default_matmul_precision("highest"):
-        loss = mean_over(partial(loss_fn, point), groups, shares)
-        gradient, apply = jax.linearize(lambda c: mean_over(partial(stored, c, point), groups, shares), chosen)
+        loss = mean_over(partial(functions.loss, chosen, rest), groups, shares)
+        gradient, apply = jax.linearize(lambda c: mean_over(partial(stored, c), groups, shares), chosen)
     return loss, gradient, apply
+
+
+_compiled = jax.jit(_linearization, static_argnums=5)
 
 
 # What is computed again in every product rather than kept from the linearization: it costs less than its memory.
@@ -272,27 +277,6 @@ def _costly(primitive: Any, *_: Any, **__: Any) -> bool:
 
 def _nothing(*_: Any, **__: Any) -> bool:
     return False
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Held:
-    function: Callable[..., Any]
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-
-def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, or one in its place where it cannot be hashed, as a module that holds arrays cannot.
-
-    >>> hashable(print) is print
-    True
-    """
-    try:
-        hash(function)
-    except TypeError:
-        return _Held(function)
-    return function
 
 
 def _mode(loss_fn: Callable[..., Any], mode: str | None) -> str:

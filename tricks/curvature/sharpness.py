@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
+from tricks.curvature.captured import call, captured
 from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.products import Loss, Operator, Scalar
@@ -80,7 +81,6 @@ def keskar_sharpness(
     start_key, basis_key = jax.random.split(key)
     basis = None if subspace is None else jax.random.normal(basis_key, (x.size, subspace), x.dtype)
 
-    @jax.jit
     def value_and_gradient(y: jax.Array, x: jax.Array, basis: Any, groups: Any, shares: Any) -> Any:
         def loss(y: jax.Array) -> jax.Array:
             point = unravel(x + (y if basis is None else basis @ y))
@@ -88,8 +88,11 @@ def keskar_sharpness(
 
         return jax.value_and_grad(loss)(y)
 
+    fixed = x, basis, groups, shares
+    function = captured(value_and_gradient, x if basis is None else basis[0], *fixed)
+
     def falling(y: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = value_and_gradient(jnp.asarray(y, x.dtype), x, basis, groups, shares)
+        value, gradient = call(function, jnp.asarray(y, x.dtype), *fixed)
         # A point where the loss overflows is no maximum that can be compared.
         return -float(value) if np.isfinite(value) else np.inf, -np.nan_to_num(np.asarray(gradient, np.float64))
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.products import Loss, Scalar, hashable
+from tricks.curvature.captured import call, captured
+from tricks.curvature.products import Loss, Scalar
 
 
 class Surface(NamedTuple):
@@ -67,10 +68,10 @@ def error_surface(
     require_integer("points", points, least=2)
     groups, shares = (None, None) if batches is None else grouped(batches)
     side = jnp.linspace(-radius, radius, points)
-    return Surface(side, side, _losses(Scalar(hashable(loss_fn)), params, directions, side, groups, shares))
+    arguments = params, directions, side, groups, shares
+    return Surface(side, side, call(captured(partial(_losses, Scalar(loss_fn)), *arguments), *arguments))
 
 
-@partial(jax.jit, static_argnums=0)
 def _losses(loss_fn: Loss, params: Any, directions: tuple[Any, Any], side: jax.Array, groups: Any, shares: Any) -> Any:
     def at(place: tuple[jax.Array, jax.Array]) -> jax.Array:
         point = trees.add(trees.add(params, directions[0], place[1]), directions[1], place[0])
