@@ -14,6 +14,7 @@ from tricks.curvature.lanczos import Eigenpairs, lanczos
 from tricks.curvature.noise import MOST_TRIALS as MOST_NOISE_TRIALS
 from tricks.curvature.noise import gradient_beside, most_noise, share_reached
 from tricks.curvature.products import Operator, Scalar, hessian
+from tricks.curvature.rounding import GROSS, asymmetry_allowed
 
 ValueFn = Callable[[Any], jax.Array]
 
@@ -27,10 +28,11 @@ OUTCOMES = (
     "derivatives vanish",
     "nothing moves",
     "not finite",
+    "no derivative",
 )
 """What a check can come to; an `Escape` holds the place in this list."""
-NO_CHECK, ESCAPED, PERTURBED, NO_NEGATIVE, BATCH_ALONE, NO_LOWER, VANISHES, NOTHING_MOVES, NOT_FINITE = range(
-    len(OUTCOMES)
+NO_CHECK, ESCAPED, PERTURBED, NO_NEGATIVE, BATCH_ALONE, NO_LOWER, VANISHES, NOTHING_MOVES, NOT_FINITE, NO_DERIVATIVE = (
+    range(len(OUTCOMES))
 )
 
 _DIRECTION_TOL = 0.3  # Residual as a share of the negative value, from which on its vector is a good enough way out.
@@ -146,20 +148,21 @@ class _OfVectors:
     rest: Any
 
     def __call__(self, point: Vectors) -> jax.Array:
-        return self.function(trees.merge(self.split(point), self.rest))
+        return self.function(trees.merge(trees.widened(self.split(point)), self.rest))
 
 
 def _attempt(
     value_fns: list[ValueFn], point: Vectors, key: jax.Array, max_products: jax.Array | int, options: Options
 ) -> tuple[Vectors, Escape]:
     direction_key, beside_key, noise_key = jax.random.split(key, 3)
-    operator = hessian(value_fns[0], point)
+    wide = trees.widened(point)
+    operator = hessian(value_fns[0], wide)
     # Sums and ratios of losses in bfloat16 would be rounded once more.
     dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
-    leftmost = _leftmost(operator, direction_key, max_products, options)
+    leftmost, asymmetry = _leftmost(operator, direction_key, max_products, options)
     u, residual = jax.tree.map(lambda leaf: leaf[0], leftmost.vectors), leftmost.residuals[0]
     # The gradient and Hu.
-    held_out = [jax.jvp(jax.grad(fn), (point,), (u,)) for fn in value_fns[1:]]
+    held_out = [jax.jvp(jax.grad(fn), (wide,), (u,)) for fn in value_fns[1:]]
     others = [trees.dot(u, product) for _, product in held_out]
     curvatures = jnp.stack([part.astype(dtype) for part in (leftmost.values[0], *others)])
 
@@ -172,18 +175,21 @@ def _attempt(
     # which is a part of every residual.
     negative = curvatures[0] < -residual / 10
     # Spurious curvature, of the batch alone, is a third or less of itself elsewhere.
-    certified = negative & jnp.all(curvatures <= curvatures[0] / 2)
+    is_derivative = asymmetry <= max(GROSS, asymmetry_allowed(operator))
+    certified = is_derivative & negative & jnp.all(curvatures <= curvatures[0] / 2)
+    reach = (1 + trees.norm(wide)).astype(dtype)
     way = line_search.along(
         lambda distance: losses_at(_step(distance, u)),
         curvatures,
         wanted=certified,
-        longest=(10 * (1 + trees.norm(point))).astype(dtype),
+        longest=10 * reach,
+        reach=reach,
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
     finite = jnp.all(jnp.isfinite(way.before)) & jnp.isfinite(curvatures[0])
-    outcome = _first_failure(finite, negative, certified, way.distance != 0)
-    unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE)
+    outcome = _first_failure(finite, is_derivative, negative, certified, way.distance != 0)
+    unresolved = (outcome != ESCAPED) & (outcome != NOT_FINITE) & (outcome != NO_DERIVATIVE)
 
     def explained() -> jax.Array:
         derivatives = held_out[0] if held_out else (operator.gradient, operator.apply(u))
@@ -217,8 +223,10 @@ def _attempt(
     )
 
 
-def _leftmost(operator: Operator, key: jax.Array, max_products: jax.Array | int, options: Options) -> Eigenpairs:
-    found, _ = lanczos(
+def _leftmost(
+    operator: Operator, key: jax.Array, max_products: jax.Array | int, options: Options
+) -> tuple[Eigenpairs, jax.Array]:
+    return lanczos(
         operator.apply,
         operator.like,
         key,
@@ -230,12 +238,19 @@ def _leftmost(operator: Operator, key: jax.Array, max_products: jax.Array | int,
         max_products=max_products - 1,
         negative_tol=_DIRECTION_TOL,
     )
-    return found
 
 
-def _first_failure(finite: jax.Array, negative: jax.Array, certified: jax.Array, escaped: jax.Array) -> jax.Array:
+def _first_failure(
+    finite: jax.Array, is_derivative: jax.Array, negative: jax.Array, certified: jax.Array, escaped: jax.Array
+) -> jax.Array:
     outcome = jnp.where(escaped, ESCAPED, NO_LOWER)
-    for holds, failure in ((certified, BATCH_ALONE), (negative, NO_NEGATIVE), (finite, NOT_FINITE)):
+    failures = (
+        (certified, BATCH_ALONE),
+        (negative, NO_NEGATIVE),
+        (is_derivative, NO_DERIVATIVE),
+        (finite, NOT_FINITE),
+    )
+    for holds, failure in failures:
         outcome = jnp.where(holds, outcome, failure)
     return outcome
 

@@ -10,9 +10,11 @@ from tricks.curvature import trees
 from tricks.curvature.dense import LARGEST
 from tricks.curvature.density import SpectralDensity
 from tricks.curvature.products import Loss, Operator, hessian
+from tricks.curvature.rounding import SMALL, rounding_of_gradient
 from tricks.curvature.signs import Interval
-from tricks.curvature.spectrum_ends import Ends, dense_ends, lanczos_ends, rounding_of
+from tricks.curvature.spectrum_ends import Ends, dense_ends, glimpsed_ends, lanczos_ends
 
+_CLEARLY = 10  # How much larger than a dozen products show the norm may be.
 VERDICTS = ("minimum", "maximum", "saddle", "degenerate", "not critical", "undecided")
 
 
@@ -50,7 +52,7 @@ class CriticalPoint(NamedTuple):
     """Of what the verdict says: 1 where it was computed and not estimated."""
     held_out_curvature: float | None
     """u.Hu of the smallest one's vector on the held-out batches."""
-    spectrum: SpectralDensity
+    spectrum: SpectralDensity | None
     """All eigenvalues with equal weights, where they were computed; otherwise quadratures from random vectors."""
     products: int
     """How often the Hessian was applied to a vector."""
@@ -71,6 +73,7 @@ def classify(
     tolerance: float | None = None,
     confidence: float = 0.99,
     dense_up_to: int = 1024,
+    spectrum: bool = False,
     recompute: bool = False,
 ) -> CriticalPoint:
     """What kind of point this is: a minimum, a maximum, a saddle, degenerate, not critical, or undecided.
@@ -80,7 +83,8 @@ def classify(
     tell. Undecided where the evidence allows two of these.
 
     Of a small problem the whole spectrum is computed. Of a large one Lanczos finds both ends: a negative eigenvalue
-    that is found is certain; that there is none further out holds at the `confidence`, over the random starts.
+    that is found is certain; that there is none further out holds at the `confidence`, over the random starts. Where
+    the gradient alone decides, that search is left out, unless `spectrum` asks for it.
 
     Args:
         loss_fn: as for `hessian`.
@@ -99,6 +103,9 @@ def classify(
             smaller it is, the more products that takes.
         confidence: at which it is claimed that no eigenvalue lies further out, above 0 and below 1.
         dense_up_to: number of parameters up to which the whole spectrum is computed.
+        spectrum: the whole picture also of a large problem whose gradient alone decides. Otherwise a dozen products
+            tell |H|, and where the gradient is clearly above its tolerance, they are all: ends that may lie further
+            out, no counts (NaN), no `spectrum` (None).
         recompute: as for `hessian`.
 
     Returns:
@@ -129,6 +136,7 @@ def classify(
         tolerance=tolerance,
         confidence=confidence,
         dense_up_to=dense_up_to,
+        spectrum=spectrum,
     )
 
 
@@ -142,6 +150,7 @@ def classify_operator(
     tolerance: float | None = None,
     confidence: float = 0.99,
     dense_up_to: int = 1024,
+    spectrum: bool = False,
 ) -> CriticalPoint:
     """`classify` for an operator that is there already.
 
@@ -154,6 +163,7 @@ def classify_operator(
         tolerance: likewise.
         confidence: likewise.
         dense_up_to: likewise.
+        spectrum: likewise.
 
     Returns:
         `CriticalPoint`.
@@ -177,17 +187,28 @@ def classify_operator(
     require_integer("dense_up_to", dense_up_to, least=0)
     if dense_up_to > LARGEST:
         raise ValueError(f"dense_up_to is {dense_up_to}; allowed: 0 to {LARGEST}")
+    gradient_norm, confirmed = float(trees.norm(operator.gradient)), None
+
+    def tolerances(norm: float) -> tuple[float, float]:
+        given = gradient_tolerance
+        return rounding_of_gradient(operator, norm, params) if given is None else (given, given)
+
     if operator.size <= max(dense_up_to, 2):
         ends, signs = dense_ends(operator, key, tolerance)
     else:
-        ends, signs = lanczos_ends(operator, key, tolerance, confidence)
-    gradient_norm, confirmed = float(trees.norm(operator.gradient)), None
-    if gradient_tolerance is None:
-        gradient_tolerance = rounding_of(operator, ends.norm) * float(trees.norm(params))
+        glimpse = None if spectrum else glimpsed_ends(operator, key)
+        if glimpse is not None and gradient_norm > tolerances(_CLEARLY * glimpse[0].norm)[1]:
+            ends, signs = glimpse
+        else:
+            ends, signs = lanczos_ends(operator, key, tolerance, confidence)
+            ends = ends._replace(products=ends.products + (0 if glimpse is None else glimpse[0].products))
+    zero_up_to, gradient_tolerance = tolerances(ends.norm)
     if held_out is not None:
         u = ends.smallest_vector
         confirmed = float(trees.dot(u, held_out(u)))
     verdict, reason = _verdict(ends, gradient_norm, gradient_tolerance, confirmed)
+    if verdict != "not critical" and gradient_norm > zero_up_to:
+        verdict, reason = _of_a_doubtful_gradient(gradient_norm, gradient_tolerance, reason)
     certain = verdict in ("saddle", "not critical") or ends.confidence == 1
     return CriticalPoint(
         verdict=verdict,
@@ -247,7 +268,19 @@ def _verdict(ends: Ends, gradient_norm: float, gradient_tolerance: float, confir
     return _degenerate(ends, ends.smallest <= ends.tolerance and low >= -ends.tolerance, found, "negative")
 
 
+def _of_a_doubtful_gradient(gradient_norm: float, gradient_tolerance: float, otherwise: str) -> tuple[str, str]:
+    return "undecided", (
+        f"the gradient norm {gradient_norm:.3g} is below {gradient_tolerance:.3g}, which rounding may make of "
+        f"zero, and may be more than that; compute in float32, or give gradient_tolerance; otherwise: {otherwise}"
+    )
+
+
 def _degenerate(ends: Ends, is_certain: bool, found: str, absent: str) -> tuple[str, str]:
+    if ends.tolerance > SMALL * ends.norm * (1 + 1e-6):
+        return "undecided", (
+            f"none is {absent} beyond {ends.tolerance:.3g}, which is much beside the largest, {found}, as the loss "
+            "computes in half precision: take float32"
+        )
     if is_certain:
         return "degenerate", (
             f"none is {absent} and some are zero within {ends.tolerance:.3g}, {found}: second derivatives do not tell"

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_positive
+from tricks.curvature.eigenpairs import require_symmetric
 from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
-from tricks.curvature.products import Operator
+from tricks.curvature.products import Operator, is_traced
 from tricks.curvature.trace import Estimate
 from tricks.memory import bytes_of, require_memory
 
@@ -104,7 +105,8 @@ def spectral_density(
         `SpectralDensity`.
 
     Raises:
-        ValueError: for too few probes or steps, or more vectors than the memory holds.
+        ValueError: for too few probes or steps, more vectors than the memory holds, or an operator that is not finite,
+            not deterministic or not symmetric.
 
     >>> from tricks.curvature import hessian
     >>> density = spectral_density(hessian(lambda w: jnp.sum(w**2), jnp.ones(5)), key=jax.random.key(0), steps=1)
@@ -115,6 +117,15 @@ def spectral_density(
     """
     require_integer("probes", probes, least=2)
     require_integer("steps", steps, least=1)
+    if not is_traced(operator):
+        require_symmetric(operator, jax.random.fold_in(key, 1))
+    return density_of(operator, key=key, probes=probes, steps=steps, reorthogonalize=reorthogonalize)
+
+
+def density_of(
+    operator: Operator, *, key: jax.Array, probes: int, steps: int, reorthogonalize: bool | None = None
+) -> SpectralDensity:
+    """`spectral_density` of an operator that is known to be symmetric."""
     if reorthogonalize is None:
         reorthogonalize = min(steps, operator.size) * bytes_of(operator.like) <= _KEPT
     if reorthogonalize:

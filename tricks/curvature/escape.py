@@ -11,9 +11,10 @@ import optax
 
 from tricks.arguments import require, require_boolean, require_integer
 from tricks.curvature import trees
-from tricks.curvature.attempt import ESCAPED, PERTURBED, Escape, Options, attempt
+from tricks.curvature.attempt import ESCAPED, NO_DERIVATIVE, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
-from tricks.curvature.products import Loss, of_loss
+from tricks.curvature.eigenpairs import require_symmetric
+from tricks.curvature.products import Loss, hessian, of_loss
 from tricks.curvature.snapshot import Snapshot, snapshot
 from tricks.masks import marked
 from tricks.memory import require_memory
@@ -63,7 +64,7 @@ def escape(
 
     Raises:
         ValueError: for arguments out of range, parameters that are not floating-point, a loss that is not a scalar, or
-            batches without examples.
+            batches without examples, or a loss that is not the same at every call, or whose Hessian is not symmetric.
 
     >>> new, found = escape(lambda w: (1 - w[0] * w[1]) ** 2, jnp.zeros(2), key=jax.random.key(0))
     >>> found.reason, bool(found.loss_after < 0.1), int(found.products)
@@ -81,8 +82,14 @@ def escape(
     groups = [None if part is None else grouped(part) for part in (batches, held_out)]
     marks = None if mask is None else tuple(jax.tree.leaves(marked(mask, params)))
     kinds = [list(itertools.chain(*parts)) for parts in zip(*(part for part in groups if part), strict=True)]
-    losses = snapshot(of_loss(loss_fn), *trees.split(params, mask), *kinds)
-    return _escape(losses, params, *groups, key, max_products, options, marks)
+    losses = snapshot(of_loss(loss_fn), *trees.split(trees.widened(params), mask), *kinds)
+    if losses.calls_back:
+        hessian(loss_fn, params, batches, mask=mask)  # Which refuses one that is not the same at every call.
+    new, found = _escape(losses, params, *groups, key, max_products, options, marks)
+    if not isinstance(found.outcome, jax.core.Tracer) and found.outcome == NO_DERIVATIVE:
+        require_symmetric(hessian(loss_fn, params, batches, mask=mask), key)
+        raise ValueError("the Hessian is not symmetric; is a gradient custom or stopped?")
+    return new, found
 
 
 def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise: Any) -> None:
@@ -111,7 +118,7 @@ def _escape(
     mask = None if marks is None else jax.tree.unflatten(jax.tree.structure(params), marks)
 
     def over(part: Any) -> Callable[[Any], jax.Array]:
-        return lambda p: mean_over(partial(losses.loss, *trees.split(p, mask)), *part)
+        return lambda p: mean_over(partial(losses.loss, *trees.split(trees.widened(p), mask)), *part)
 
     value_fn = over((None, None) if batches is None else batches)
     held_out_value_fn = None if held_out is None else over(held_out)

@@ -1,6 +1,6 @@
 """Traced functions as values: what two have in common, and one of them with its arrays as arguments."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -128,6 +128,42 @@ def evaluated(traced: Any, arguments: Iterable[Any]) -> list[Any]:
     return _evaluate(traced, arguments, {})
 
 
+def coarsest(traced: Any) -> float:
+    """The epsilon of the coarsest floating-point type among all that a traced function computes.
+
+    >>> coarsest(jax.make_jaxpr(lambda x: x.astype(jnp.bfloat16).sum() * 2.0)(np.ones(3, np.float32)))
+    0.0078125
+    """
+    epsilons = [
+        float(jnp.finfo(var.aval.dtype).eps)
+        for eqn in steps(traced)
+        for var in eqn.outvars
+        if hasattr(var.aval, "dtype") and jnp.issubdtype(var.aval.dtype, jnp.floating)
+    ]
+    return max(epsilons, default=0.0)
+
+
+def calls_back(traced: Any) -> bool:
+    """Whether a traced function calls Python, which may answer otherwise the next time.
+
+    >>> calls_back(jax.make_jaxpr(lambda x: x + 1)(1.0))
+    False
+    """
+    return any("callback" in eqn.primitive.name for eqn in steps(traced))
+
+
+def steps(traced: Any) -> Iterator[Any]:
+    """All equations of a traced function, those of its loops and calls among them.
+
+    >>> [eqn.primitive.name for eqn in steps(jax.make_jaxpr(jax.jit(lambda x: x + 1))(1.0))]
+    ['jit', 'add']
+    """
+    for eqn in _opened(traced)[0].eqns:
+        yield eqn
+        for part in _traced_parts(eqn.params):
+            yield from steps(part)
+
+
 def _evaluate(traced: Any, arguments: Iterable[Any], known: dict[int, Any]) -> list[Any]:
     inner, consts = _opened(traced)
     values: dict[Any, Any] = dict(zip(inner.constvars, (known.get(id(c), c) for c in consts), strict=True))
@@ -213,8 +249,12 @@ def _has_rules(eqn: Any) -> bool:
 
 
 def _holds_arrays(params: dict[str, Any]) -> bool:
+    return any(bool(described(part)[1]) for part in _traced_parts(params))
+
+
+def _traced_parts(params: dict[str, Any]) -> list[Any]:
     parts = [part for value in params.values() for part in (value if isinstance(value, tuple | list) else [value])]
-    return any(bool(described(part)[1]) for part in parts if _is_traced(part))
+    return [part for part in parts if _is_traced(part)]
 
 
 def _literal(atom: Any) -> Hashable:

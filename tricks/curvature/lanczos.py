@@ -100,11 +100,11 @@ def lanczos(
 ) -> tuple[Eigenpairs, jax.Array]:
     """Extreme eigenpairs of a symmetric operator.
 
-    A Krylov basis V grows by one product a step, orthogonalized twice against all of it, up to `basis_size` vectors;
-    then the Ritz vectors nearest the wanted ends are kept and the rest makes room (a thick restart). It stops when the
-    residuals of all wanted pairs are at most tol |A|. From one start only one copy of a repeated eigenvalue, or one
-    value of a close cluster, can be found; so with k > 1 the search then goes on from a random vector outside the
-    space, a third as long again, and stops only when that has found no other value.
+    A Krylov basis V grows by one product a step, orthogonalized against all of it as often as that takes, up to
+    `basis_size` vectors; then the Ritz vectors nearest the wanted ends are kept and the rest makes room (a thick
+    restart). It stops when the residuals of all wanted pairs are at most tol |A|. From one start only one copy of a
+    repeated eigenvalue, or one value of a close cluster, can be found; so with k > 1 the search then goes on from a
+    random vector outside the space, a third as long again, and stops only when that has found no other value.
 
     Args:
         apply: the operator, jit-compatible and a pytree (as `jax.tree_util.Partial`).
@@ -138,8 +138,8 @@ def lanczos(
         end.values,
         # One after the other, or they would lie in memory twice.
         jax.lax.map(lambda row: flat.to_tree(matmul(row, end.basis)), rows),
-        # What rounding adds to every product.
-        end.residuals + 40 * epsilon * end.norm,
+        # What rounding adds to every product, as the type says, or as was seen.
+        end.residuals + jnp.maximum(40 * epsilon * end.norm, end.asymmetry),
         end.residuals <= tol * end.norm,
         end.products,
     )
@@ -172,7 +172,7 @@ def _first(plan: _Plan, key: jax.Array) -> _Search:
 def _grown(plan: _Plan, search: _Search) -> _Search:
     """One product more, and room for the next."""
     row = search.filled
-    w, h = orthogonalized(plan.flat.apply(row_of(search.basis, row)), search.basis)
+    w, h = orthogonalized(plan.flat.apply(row_of(search.basis, row)), search.basis, row)
     h, here = h[: plan.m], jnp.arange(plan.m) == row
     projected = bordered(search.projected, row, h)
     ritz = ritz_pairs(projected, row + 1, search.norm + jnp.sum(jnp.abs(h)))

@@ -38,22 +38,25 @@ def along(
     curvatures: jax.Array,
     *,
     longest: jax.Array,
+    reach: jax.Array | float = jnp.inf,
     min_decrease: float,
     wanted: jax.Array | bool = True,
     precision: float | None = None,
 ) -> Found:
     """Looks both ways, shorter until the losses fall enough, then longer as long as they fall more.
 
-    A step of length a is accepted where every loss f falls by max(min_decrease |f|, |c| a^2 / 20), c its curvature and
-    a counted up to the first length tried, at which a parabola falls by a tenth of the loss. What is not finite has
-    not fallen. Nothing is tried from losses that are not finite.
+    What can be gained is G = min(|f|, |c| reach^2 / 2), f the loss and c its curvature: a constant in a loss is no
+    gain. A step of length a is accepted where every loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to
+    the first length tried, at which a parabola falls by a tenth of G. What is not finite has not fallen. Nothing is
+    tried from losses that are not finite.
 
     Args:
         losses_at: signed distance -> (losses,), of one batch or more, in the type of the curvatures. It is called once
             here, in a loop, for all distances.
         curvatures: (losses,) second derivatives along the direction, at distance 0, negative; float32 at least.
         longest: the largest length of the first trial, and of those that go on from it.
-        min_decrease: share of each loss that a step must lower it by.
+        reach: how far a parabola is believed.
+        min_decrease: share of what can be gained that a step must bring.
         wanted: whether anything is tried, or only the losses before are told.
         precision: of the losses, where it is coarser than their type.
 
@@ -68,16 +71,17 @@ def along(
     Source: Alain et al., arXiv 1902.02366, who find that the best length does not follow from the curvature.
     """
     precision = float(jnp.finfo(curvatures.dtype).eps) if precision is None else precision
-    demanded_share = max(min_decrease, _ROUNDING * precision)
 
     def trial(search: _Search) -> _Search:
         losses, is_first = losses_at(search.distance), search.best.trials == 0
         before = jnp.where(is_first, losses, search.best.before)
-        size = jnp.abs(before)
+        # A constant that is added to a loss is nothing that can be gained; so no more than what the parabola gives.
+        size = jnp.minimum(jnp.abs(before), jnp.abs(curvatures) / 2 * reach**2)
         parabola = jnp.sqrt(2 * _PREDICTED * size[0] / jnp.abs(curvatures[0]))
         first = jnp.where(parabola > 0, jnp.minimum(parabola, longest), longest)
         length = jnp.minimum(jnp.abs(search.distance), first)
-        demanded = jnp.maximum(demanded_share * size, _DEMANDED * jnp.abs(curvatures) / 2 * length**2)
+        demanded = jnp.maximum(min_decrease * size, _DEMANDED * jnp.abs(curvatures) / 2 * length**2)
+        demanded = jnp.maximum(demanded, _ROUNDING * precision * jnp.abs(before))
         enough = jnp.all((before - losses >= demanded) & jnp.isfinite(losses)) & ~is_first
         gain = jnp.where(enough, jnp.min(before - losses), -jnp.inf)
         better = gain > search.gain

@@ -15,7 +15,11 @@ from tricks.curvature.snapshot import Snapshot, ValueAndField, snapshot
 Loss = Callable[..., jax.Array]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["apply", "like", "loss", "gradient"], meta_fields=["mode"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["apply", "like", "loss", "gradient"],
+    meta_fields=["mode", "precision"],
+)
 @dataclasses.dataclass(frozen=True)
 class Operator:
     """A symmetric linear map of parameters: `operator(vector) -> vector`. A pytree itself, so `jit` takes it.
@@ -26,6 +30,7 @@ class Operator:
         loss: of the point that the operator belongs to, weighted over all batches; None without one.
         gradient: of that loss; None without one.
         mode: what batch normalization and dropout did, in words.
+        precision: the epsilon of the coarsest type that products pass through; None where nobody has looked.
     """
 
     apply: Callable[[Any], Any]
@@ -33,6 +38,7 @@ class Operator:
     loss: Any = None
     gradient: Any = None
     mode: str = "as given"
+    precision: float | None = None
 
     @property
     def size(self) -> int:
@@ -51,24 +57,26 @@ class Operator:
             ValueError: when the vector has another structure, shape or type.
         """
         trees.require_like("vector", vector, self.like)
-        return _apply(self.apply, vector)
+        typed = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, jnp.result_type(like)), vector, self.like)
+        return _apply(self.apply, typed)
 
 
 _apply = jax.jit(lambda apply, vector: apply(vector))
 
 
-def hvp(loss_fn: Loss, params: Any, vector: Any) -> Any:
+def hvp(loss_fn: Loss, params: Any, vector: Any, batches: Sequence[Any] | None = None) -> Any:
     """One product of the Hessian with a vector: H v, by a forward derivative of the gradient.
 
     For more than one product `hessian` is cheaper: it linearizes once.
 
     Args:
-        loss_fn: `loss_fn(params) -> scalar`.
+        loss_fn: `loss_fn(params) -> scalar`, or with `batches` `loss_fn(params, batch) -> scalar`.
         params: the point, any pytree of floating-point arrays.
         vector: v, of the structure and shapes of `params`.
+        batches: as for `hessian`.
 
     Returns:
-        H v, of the structure and shapes of `params`.
+        H v, of the structure and shapes of `params`, as `hessian` gives it.
 
     Raises:
         ValueError: for a vector of another structure or shape, parameters that are not floating-point, or a loss that
@@ -81,7 +89,12 @@ def hvp(loss_fn: Loss, params: Any, vector: Any) -> Any:
     """
     trees.require_floating("params", params)
     trees.require_like("vector", vector, params)
-    return jax.jvp(jax.grad(Scalar(loss_fn)), (params,), (vector,))[1]
+    groups, shares = (None, None) if batches is None else grouped(batches)
+    point, scalar = trees.widened(params), Scalar(loss_fn)
+    typed = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, jnp.result_type(like)), vector, point)
+    with jax.default_matmul_precision("highest"):
+        gradient = jax.grad(lambda p: mean_over(partial(scalar, p), groups, shares))
+        return jax.jvp(gradient, (point,), (typed,))[1]
 
 
 def hessian(
@@ -101,7 +114,8 @@ def hessian(
     Args:
         loss_fn: `loss_fn(params) -> scalar`, or with `batches` `loss_fn(params, batch) -> scalar`, the mean over the
             batch.
-        params: the point, any pytree of floating-point arrays.
+        params: the point, any pytree of floating-point arrays. What is narrower than float32 is widened to it, and so
+            are vectors and products.
         batches: pytrees of arrays whose first dimension counts examples; sharded arrays stay so.
         mask: restricts the operator to a part of the parameters: a pytree of booleans (or a prefix of one); its
             vectors have None at the other leaves.
@@ -227,18 +241,35 @@ def _linearized(
 ) -> Operator:
     chosen, rest = trees.split(params, mask)
     trees.require_floating("params", chosen)
+    chosen, rest = trees.widened((chosen, rest))
     groups, shares = (None, None) if batches is None else grouped(batches)
-    now = None if _is_traced((params, groups)) else snapshot(value_and_field, chosen, rest, groups, shares)
-    if now is None or _is_traced(now):
+    now = None if is_traced((params, groups)) else snapshot(value_and_field, chosen, rest, groups, shares)
+    if now is None or is_traced(now):
         loss, gradient, apply = _linearization(_AsItIs(value_and_field), chosen, rest, groups, shares, recompute)
         return Operator(apply, gradient, loss, gradient, mode)
     loss, gradient, apply = _compiled(now, chosen, rest, groups, shares, recompute)
     trees.require_finite("the loss", loss)
     trees.require_finite("the gradient", gradient)
-    return Operator(apply, gradient, loss, gradient, mode)
+    if now.calls_back:
+        again = _compiled(now, chosen, rest, groups, shares, recompute)
+        _require_same((loss, gradient), again[:2])
+    return Operator(apply, gradient, loss, gradient, mode, max(now.precision, trees.epsilon(gradient)))
 
 
-def _is_traced(tree: Any) -> bool:
+def _require_same(once: Any, again: Any) -> None:
+    if any((one != other).any() for one, other in zip(*map(jax.tree.leaves, (once, again)), strict=True)):
+        raise ValueError(
+            "the loss is not deterministic: it calls Python, and two calls at one point differ; draw what is random "
+            "once, and close over it"
+        )
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether any of it is not known yet, as inside `jit`.
+
+    >>> is_traced(jnp.ones(2)), jax.jit(lambda x: x if is_traced(x) else -x)(1.0).tolist()
+    (False, 1.0)
+    """
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 

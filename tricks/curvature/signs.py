@@ -101,9 +101,9 @@ def _number_above(density: SpectralDensity, size: int, threshold: float, roundin
     beside[:, :-1] |= above[:, 1:] != above[:, :-1]
     away = np.abs(nodes - threshold)
     unsure = (beside & (away <= residuals)) | (away <= rounding)
-    value, least, most = (
-        float(np.mean(np.sum(weights * part, axis=1))) for part in (above, above & ~unsure, above | unsure)
-    )
+    least, most = (float(np.mean(np.sum(weights * part, axis=1))) for part in (above & ~unsure, above | unsure))
+    # What may be on either side is halved: all of it on one would be the end of the interval.
+    value = (least + most) / 2
     runs = len(nodes)
     return Interval(
         min(size * value, float(size)),

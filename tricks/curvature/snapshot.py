@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tricks.curvature import trees
 from tricks.curvature.captured import Captured, captured
-from tricks.curvature.jaxprs import evaluated, pruned
+from tricks.curvature.jaxprs import calls_back, coarsest, evaluated, pruned
 
 ValueAndField = Callable[..., tuple[jax.Array, Any]]
 
@@ -31,6 +31,16 @@ class Snapshot:
     def field(self, chosen: Any, rest: Any, *batch: Any) -> Any:
         """Likewise the vector field."""
         return _field(self._of(batch), len(jax.tree.leaves(chosen)))(self._of(batch).arrays, chosen, rest, batch)
+
+    @property
+    def precision(self) -> float:
+        """The epsilon of the coarsest type that it computes in."""
+        return max(coarsest(function.program.traced) for function in self.functions)
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether it calls Python."""
+        return any(calls_back(function.program.traced) for function in self.functions)
 
     def _of(self, batch: Any) -> Captured:
         return self.functions[self.shapes.index(_shapes(batch))]

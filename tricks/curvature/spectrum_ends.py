@@ -1,5 +1,6 @@
 """Both ends of a spectrum with bounds on what may lie further out, and the signs between: exact or estimated."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -10,16 +11,17 @@ from jax.flatten_util import ravel_pytree
 from tricks.curvature import trees
 from tricks.curvature.confidence import missed, steps_needed
 from tricks.curvature.dense import dense
-from tricks.curvature.density import SpectralDensity, spectral_density
+from tricks.curvature.density import SpectralDensity, density_of
 from tricks.curvature.eigenpairs import eigenpairs, require_symmetric
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.products import Operator
-from tricks.curvature.signs import Signs, counted, estimated
+from tricks.curvature.rounding import rounding_of
+from tricks.curvature.signs import Interval, Signs, counted, estimated
 
-_ROUNDING = 100  # Of the precision times |H|: what the sign of an eigenvalue must exceed.
 _TOLERANCE = 1e-3
 _WIDEST_ZERO = 1e-2
 _PROBES = 3
+_GLIMPSE = 12  # Products.
 _MOST_STEPS = 4096  # Of a run: beyond it the projected matrix is the larger problem.
 
 
@@ -40,7 +42,7 @@ class Ends(NamedTuple):
     """|value| above this has a certain sign."""
     tolerance: float
     """|value| up to this counts as zero."""
-    spectrum: SpectralDensity
+    spectrum: SpectralDensity | None
     products: int
 
     @property
@@ -118,7 +120,7 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         raise ValueError(
             f"tolerance is {tolerance:g}; it takes runs of {steps} products: choose a larger one, or dense_up_to"
         )
-    density = spectral_density(operator, key=runs_key, probes=_PROBES, steps=steps)
+    density = density_of(operator, key=runs_key, probes=_PROBES, steps=steps)
     nodes = np.asarray(density.nodes, np.float64)
     found = _search(operator, search_key, nodes, tolerance)
     smallest, largest = (float(value) for value in found.values)
@@ -144,6 +146,38 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         int(found.products) + 5 + _PROBES * steps,
     )
     return ends, _with_found(estimated(density, operator.size, ends.tolerance, rounding), ends)
+
+
+def glimpsed_ends(operator: Operator, key: jax.Array) -> tuple[Ends, Signs]:
+    """From a dozen products: how large the norm is, and where the ends lie at least.
+
+    Args:
+        operator: of any size.
+        key: of the random start.
+
+    Returns:
+        `Ends`, without bounds and spectrum, and `Signs`, unknown.
+    """
+    found = eigenpairs(operator, which="both", key=key, max_products=_GLIMPSE)
+    smallest, largest = (float(value) for value in found.values)
+    low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
+    rounding = rounding_of(operator, max(abs(smallest), abs(largest)))
+    ends = Ends(
+        smallest,
+        largest,
+        (float(found.residuals[0]), float(found.residuals[1])),
+        low_vector,
+        high_vector,
+        (-math.inf, math.inf),
+        (smallest, largest),
+        0.0,
+        rounding,
+        rounding,
+        None,
+        int(found.products),
+    )
+    number, share = Interval(math.nan, 0.0, float(operator.size)), Interval(math.nan, 0.0, 1.0)
+    return ends, Signs(number, number, number, share, share)
 
 
 def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: float) -> Eigenpairs:
@@ -180,11 +214,6 @@ def _with_found(signs: Signs, ends: Ends) -> Signs:
     if ends.smallest < -ends.tolerance:
         negative = negative._replace(**{side: max(1.0, getattr(negative, side)) for side in negative._fields})
     return signs._replace(positive=positive, negative=negative)
-
-
-def rounding_of(operator: Operator, norm: float) -> float:
-    """What the last digits make of a number of the size of the norm."""
-    return _ROUNDING * trees.epsilon(operator.like) * norm
 
 
 @jax.jit

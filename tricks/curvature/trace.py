@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from tricks.arguments import require_integer
 from tricks.curvature import trees
-from tricks.curvature.products import Operator
+from tricks.curvature.eigenpairs import require_symmetric
+from tricks.curvature.products import Operator, is_traced
 
 
 class Estimate(NamedTuple):
@@ -30,7 +31,7 @@ def trace(operator: Operator, *, key: jax.Array, probes: int = 30) -> Estimate:
         `Estimate`, two scalars.
 
     Raises:
-        ValueError: for fewer than 2 probes.
+        ValueError: for fewer than 2 probes, or an operator that is not finite, not deterministic or not symmetric.
 
     >>> from tricks.curvature import hessian
     >>> estimate = trace(hessian(lambda w: jnp.sum(w**2), jnp.ones(3)), key=jax.random.key(0))
@@ -40,6 +41,8 @@ def trace(operator: Operator, *, key: jax.Array, probes: int = 30) -> Estimate:
     Source: Hutchinson 1990.
     """
     require_integer("probes", probes, least=2)
+    if not is_traced(operator):
+        require_symmetric(operator, jax.random.fold_in(key, 1))
     return _trace(operator, key, probes)
 
 

@@ -55,6 +55,20 @@ def epsilon(tree: Any) -> float:
     return max(float(jnp.finfo(jnp.result_type(leaf)).eps) for leaf in jax.tree.leaves(tree))
 
 
+def widened(tree: Any) -> Any:
+    """With what is narrower than float32 as float32.
+
+    >>> [leaf.dtype.name for leaf in widened([jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.int32), jnp.ones(())])]
+    ['float32', 'int32', 'float32']
+    """
+
+    def wide(leaf: Any) -> Any:
+        narrow = jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.finfo(jnp.result_type(leaf)).bits < 32
+        return jnp.asarray(leaf, jnp.float32) if narrow else leaf
+
+    return jax.tree.map(wide, tree)
+
+
 @jax.jit
 def scale(factor: Any, tree: Any) -> Any:
     """factor times every entry.

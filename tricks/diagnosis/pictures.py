@@ -120,6 +120,7 @@ def _figure(size: tuple[float, float], axes: bool = True) -> tuple[Any, Any]:
 
 
 def _smoothed(point: CriticalPoint, grid: np.ndarray, width: float) -> np.ndarray:
+    assert point.spectrum is not None, "the whole picture was not asked for"
     nodes, weights, _ = (np.asarray(part, np.float64) for part in point.spectrum)
     away = (grid[:, None] - nodes.ravel()[None]) / width
     return np.exp(-(away**2) / 2) @ weights.ravel() / (len(nodes) * width * (2 * np.pi) ** 0.5)

@@ -104,6 +104,7 @@ def analyse(
                 key=streams.vectors(seed, "spectrum"),
                 tolerance=tolerance,
                 gradient_tolerance=gradient_tolerance,
+                spectrum=True,
             )
             jax.effects_barrier()
     except ValueError as error:
@@ -233,6 +234,7 @@ def as_json(subject: Subject, point: CriticalPoint) -> dict[str, Any]:
         for name, value in point._asdict().items()
         if name not in ("smallest_vector", "largest_vector", "spectrum")
     }
+    assert point.spectrum is not None, "the whole picture was not asked for"
     spectrum = {name: np.asarray(part).tolist() for name, part in point.spectrum._asdict().items()}
     return without_nan(
         {
