@@ -68,7 +68,18 @@ _PURE = {
 # What it may take from modules that do: a question of the device, a type, a sharding.
 _OF_OTHERS = {"tricks.memory", "tricks.data.Split", "tricks.training.feed.by_batch"}
 _CALCULATING = {"jax", "numpy", "optax", "scipy", "flax"}
-_CALCULATING |= {"collections", "dataclasses", "functools", "importlib", "itertools", "math", "operator", "typing"}
+# A warning is the caller's to show or not.
+_CALCULATING |= {
+    "warnings",
+    "collections",
+    "dataclasses",
+    "functools",
+    "importlib",
+    "itertools",
+    "math",
+    "operator",
+    "typing",
+}
 _MODULES = sorted((ROOT / "tricks").rglob("*.py"))
 every_module = pytest.mark.parametrize("path", _MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 

@@ -388,8 +388,10 @@ def test_frozen_parameters_have_no_gradient_and_keep_their_state():
 def test_numbers_are_leaves_too():
     for name in OPTIMIZERS:
         tx = optimizer.make(name, 0.1, l1=1e-3, l2=1e-3)
-        updates, _ = tx.update(1.0, tx.init(2.0), 2.0)
-        expected, _ = tx.update(jnp.float32(1), tx.init(jnp.float32(2)), jnp.float32(2))
+        with pytest.warns(UserWarning, match="marks none of the 1 leaves"):
+            state, other = tx.init(2.0), tx.init(jnp.float32(2))
+        updates, _ = tx.update(1.0, state, 2.0)
+        expected, _ = tx.update(jnp.float32(1), other, jnp.float32(2))
         assert float(updates) == float(expected)
 
 

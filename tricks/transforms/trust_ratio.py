@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require, require_not_negative, require_params, require_rate
-from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
+from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask, warn_of_idle
 from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
-from tricks.transforms.decay import DecayState
+from tricks.transforms.decay import DecayState, warn_of_idle_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
 from tricks.transforms.leaves import map_updates, rounded, times, widened
 
@@ -56,7 +56,7 @@ def scale_by_trust_ratio(
     require_mask(mask)
 
     def init_fn(params: optax.Params) -> optax.EmptyState:
-        marked(mask, params)
+        warn_of_idle("mask", mask, params, "is scaled by its size")
         return optax.EmptyState()
 
     def update_fn(
@@ -142,8 +142,8 @@ def scale_by_lamb(
     require_mask(trust_mask)
 
     def init_fn(params: optax.Params) -> LambState:
-        marked(mask, params)
-        marked(trust_mask, params)
+        warn_of_idle_decay(weight_decay, mask, params)
+        warn_of_idle("trust_mask", trust_mask, params, "is scaled by its size")
         return LambState(adam.init(params), DecayState(jnp.zeros([], jnp.int32)))
 
     def update_fn(
