@@ -108,3 +108,102 @@ def test_it_is_told_once_and_only_where_something_is_lost():
     optax.partition({"a": transforms.adamw(0.1), "b": transforms.adamw(0.01)}, groups).init(PARAMS)
     with pytest.warns(UserWarning, match="trust_mask"):
         transforms.lamb(0.1).init(jnp.ones(3))
+
+
+def _falling(step):
+    return 0.1 / jnp.sqrt(step + 1.0)
+
+
+EXACT = {"eps_in_sqrt": False}
+TAKEN = {
+    "adam": lambda rate: (optax.adam(rate), transforms.adam(rate)),
+    "nadam": lambda rate: (optax.nadam(rate), transforms.adam(rate, nesterov=True)),
+    "adam eps_root": lambda rate: (optax.adam(rate, eps_root=0.01), transforms.adam(rate, eps_root=0.01)),
+    "adamw": lambda rate: (
+        optax.adamw(rate, weight_decay=_falling, mask=transforms.weights_only),
+        transforms.adamw(rate, weight_decay=_falling),
+    ),
+    "nadamw": lambda rate: (
+        optax.nadamw(rate, weight_decay=0.1),
+        transforms.adamw(rate, weight_decay=0.1, mask=None, nesterov=True),
+    ),
+    "lamb": lambda rate: (
+        optax.lamb(rate, weight_decay=0.1, eps_root=1e-3),
+        transforms.lamb(rate, weight_decay=0.1, mask=None, trust_mask=None, eps_root=1e-3),
+    ),
+    "momentum": lambda rate: (optax.sgd(rate, 0.9), transforms.momentum(rate)),
+    "nesterov": lambda rate: (optax.sgd(rate, 0.9, nesterov=True), transforms.momentum(rate, nesterov=True)),
+    "rmsprop": lambda rate: (optax.rmsprop(rate, **EXACT), transforms.rmsprop(rate)),
+    "centered": lambda rate: (
+        optax.rmsprop(rate, centered=True, eps=0.01, **EXACT),
+        transforms.rmsprop(rate, centered=True, eps=0.01),
+    ),
+    "cores": lambda rate: (
+        optax.chain(optax.trace(0.5), optax.identity(), optax.scale_by_adam()),
+        optax.chain(transforms.scale_by_momentum(0.5), optax.identity(), transforms.scale_by_adam()),
+    ),
+}
+
+
+def _typed(values, dtype):
+    return jnp.asarray(values if dtype == np.complex128 else values.real, dtype)
+
+
+def _random(seed, dtype=np.float32):
+    draw = np.random.default_rng(seed).normal
+    # Of one shape, which is compiled for once.
+    return {
+        layer: {name: _typed(draw(size=(2, 3)) + 1j * draw(size=(2, 3)), dtype) for name in ("kernel", "bias")}
+        for layer in ("dense", "out")
+    }
+
+
+@pytest.mark.parametrize(
+    ("rate", "dtype"),
+    [(0.1, np.float64), (_falling, np.float64), (_falling, np.complex128)],
+    ids=["rate", "schedule", "complex"],
+)
+@pytest.mark.parametrize("name", TAKEN)
+def test_an_optax_state_is_taken_over_with_the_same_next_step(name, rate, dtype):
+    with jax.enable_x64(True):
+        theirs, ours = TAKEN[name](rate)
+        params = _random(0, dtype)
+        state = theirs.init(params)
+        for seed in range(1, 6):
+            _, state = theirs.update(_random(seed, dtype), state, params)
+        taken = transforms.from_optax(state, rate)
+        assert jax.tree.structure(taken) == jax.tree.structure(ours.init(params))
+        assert jax.tree.map(jnp.result_type, taken) == jax.tree.map(jnp.result_type, ours.init(params))
+        # One step; after it a falling rate means another thing inside momentum.
+        for seed in range(6, 7 if name in ("momentum", "nesterov") else 9):
+            expected, state = theirs.update(_random(seed, dtype), state, params)
+            updates, taken = ours.update(_random(seed, dtype), taken, params)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), updates, expected)
+
+
+def test_a_state_is_taken_over_from_within_wrappers_with_its_rate():
+    def wrapped(make):
+        inner = optax.chain(optax.clip_by_global_norm(1.0), optax.masked(make(_falling), {"dense": True, "out": False}))
+        return optax.MultiSteps(optax.apply_if_finite(inner, 3), 2)
+
+    params = _random(7)
+    theirs, ours = wrapped(optax.adam), wrapped(transforms.adam)
+    state = theirs.init(params)
+    for seed in range(5):
+        _, state = jax.jit(theirs.update)(_random(seed), state, params)
+    taken = transforms.from_optax(state, _falling)
+    assert jax.tree.structure(taken) == jax.tree.structure(ours.init(params))
+    # Two of five gradients were the last halves of steps.
+    assert float(transforms.current_learning_rate(taken)) == pytest.approx(0.1 / 2**0.5)
+    assert jnp.isnan(transforms.current_learning_rate(transforms.from_optax(state)))
+    expected, _ = jax.jit(theirs.update)(_random(5), state, params)
+    updates, _ = jax.jit(ours.update)(_random(5), taken, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), updates, expected)
+
+
+def test_what_cannot_be_taken_over_is_named():
+    for theirs in (optax.lion(0.1), optax.rmsprop(0.1, bias_correction=True), optax.sgd(0.1)):
+        with pytest.raises(ValueError, match=r"allowed: states of optax\.adam"):
+            transforms.from_optax(theirs.init(PARAMS))
+    with pytest.raises(ValueError, match="learning_rate is missing"):
+        transforms.from_optax(optax.sgd(0.1, 0.9).init(PARAMS))

@@ -145,7 +145,8 @@ def soft_threshold(
 
     def shrink(u: jax.Array, w: jax.Array, strength: jax.Array, rate: jax.Array) -> jax.Array:
         moved = w + u
-        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - (rate * strength).astype(w.dtype), 0) - w
+        size = jnp.abs(moved)
+        return jnp.sign(moved) * jnp.maximum(size - (rate * strength).astype(size.dtype), 0) - w
 
     return _decay(strength, learning_rate, mask, shrink)
 

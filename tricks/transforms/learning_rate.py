@@ -32,12 +32,15 @@ def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
         A scalar array.
 
     Raises:
-        ValueError: for a value that is not a scalar.
+        ValueError: for a value that is no number, or not a scalar.
 
     >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
     1.5
     """
-    value = jnp.asarray(value(count) if callable(value) else value)
+    given = value(count) if callable(value) else value
+    if given is None or isinstance(given, str):
+        raise ValueError(f"a schedule returns {given!r}; allowed: a number or a scalar array")
+    value = jnp.asarray(given)
     if value.shape != ():
         raise ValueError(f"a schedule or rate has the shape {value.shape}; allowed: a scalar (vmap over many rates)")
     # A weakly typed state would come back from the first jitted update strongly typed, and be compiled for again.

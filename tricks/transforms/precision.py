@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.arguments import require_transformation
 from tricks.transforms.leaves import map_updates, rounded
 
 
@@ -39,8 +40,7 @@ def in_dtype(inner: optax.GradientTransformation, dtype: Any = jnp.float32) -> o
         raise ValueError(f"dtype is {dtype!r}; allowed: a floating-point type such as jnp.float32")
     if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
         raise ValueError(f"dtype is {dtype!r}; allowed: float64 only with jax_enable_x64; set it, or take jnp.float32")
-    if not (hasattr(inner, "init") and hasattr(inner, "update")):
-        raise ValueError(f"inner is {inner!r}; allowed: an optax transformation")
+    require_transformation("inner", inner)
     inner = optax.with_extra_args_support(inner)
 
     def in_other(leaf: Any) -> Any:
