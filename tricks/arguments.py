@@ -7,6 +7,20 @@ from typing import Any
 
 import jax
 
+__all__ = [
+    "require",
+    "require_boolean",
+    "require_choice",
+    "require_decay",
+    "require_integer",
+    "require_known",
+    "require_not_negative",
+    "require_params",
+    "require_positive",
+    "require_rate",
+    "require_transformation",
+]
+
 
 def require(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
     """Refuses anything but a number of which something holds.

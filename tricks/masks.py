@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+__all__ = ["WEIGHTS_ONLY", "Mask", "marked", "require_mask", "warn_of_idle", "weights_only"]
+
 Mask = Any | Callable[[optax.Params], Any] | None
 # The default mask by its name, because optax.inject_hyperparams takes every function for a schedule.
 WEIGHTS_ONLY = "weights_only"
