@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from conftest import QUICKLY_COMPILED, run_python
 from tricks import transforms
 from tricks.curvature import line_search
 from tricks.curvature.attempt import OUTCOMES
@@ -505,3 +506,48 @@ def test_every_schedule_goes_on_and_every_average_starts_anew(name):
         ours, again = tx.update(gradient, again, params)
         wanted, fresh = later.update(gradient, fresh, params)
         chex.assert_trees_all_close(ours, wanted, rtol=1e-6)
+
+
+_EXPLICIT = """
+import jax, jax.numpy as jnp, optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from tricks import curvature, transforms
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+with jax.set_mesh(mesh):
+    target = jnp.ones((8, 8), out_sharding=P("x", "y"))
+
+    def loss(p):
+        a, b = (jax.sharding.reshard(p[name], P("x", "y")) for name in "ab")
+        return jnp.mean((target - a * b) ** 2) + 0.1 * jnp.mean(p["free"] ** 2)
+
+    # Along different axes, along both, along none.
+    params = {
+        "a": jnp.zeros((8, 8), out_sharding=P(None, "x")),
+        "b": jnp.zeros((8, 8), out_sharding=P("y", "x")),
+        "free": jnp.zeros(8, out_sharding=P()),
+    }
+    tx = transforms.escape_saddle(transforms.adam(0.01), window=1)
+
+    @jax.jit
+    def step(params, state):
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(gradient, state, params, value=value, value_fn=loss, held_out_value_fn=loss)
+        return optax.apply_updates(params, updates), state
+
+    placed = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, params)
+    state = tx.init(params)
+    for _ in range(2):
+        params, state = step(params, state)
+    assert int(state.watch.escapes) == 1, transforms.event(state)
+    assert jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, params) == placed
+    assert float(loss(params)) < 0.9, float(loss(params))
+    operator = curvature.hessian(loss, jax.tree.map(jnp.zeros_like, params))
+    found = curvature.eigenpairs(operator, key=jax.random.key(0))
+    assert abs(float(found.values[0]) + 2 / 64) < 1e-5, found.values
+    assert jax.tree.map(lambda leaf: jax.typeof(leaf[0]).sharding, found.vectors) == placed
+"""
+
+
+def test_explicitly_sharded_parameters_leave_a_saddle_as_they_are_placed():
+    done = run_python("-c", _EXPLICIT, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
+    assert done.status == 0, done.error[-2000:]
