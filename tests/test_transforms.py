@@ -454,9 +454,9 @@ def test_float32_parameters_are_not_computed_in_float64():
 
 
 def _traced(tx, gradients):
-    state, trace = tx.init(jnp.zeros_like(gradients[0])), []
+    state, trace, update = tx.init(jnp.zeros_like(gradients[0])), [], jax.jit(tx.update)
     for g in gradients:
-        u, state = tx.update(jnp.asarray(g), state)
+        u, state = update(jnp.asarray(g), state)
         trace.append(u)
     return np.array(trace)
 
