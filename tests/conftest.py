@@ -28,6 +28,12 @@ if jax.__version_info__ < (0, 11) and "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
 
 
+# XLA's flags for programs that take longer to compile than to run, in processes of their own.
+QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if jax.__version_info__ < (0, 11):
+    QUICKLY_COMPILED += " --xla_cpu_use_fusion_emitters=false"
+
+
 class Result(NamedTuple):
     """What a command left behind."""
 

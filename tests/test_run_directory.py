@@ -12,11 +12,11 @@ import optax
 import pytest
 
 from conftest import run_python, train
-from tricks import early_stopping
+from tricks import early_stopping, transforms
 from tricks.cli.json_files import read_json, write_json
 from tricks.config import Config, flatten
 from tricks.errors import UserError
-from tricks.training import checkpoints, records, run_directory, stored_weights
+from tricks.training import checkpoints, older_states, records, run_directory, stored_weights
 from tricks.training.state import LoopState, TrainState, weights
 
 FLAGS = ("--config.train.epochs=2",)
@@ -148,6 +148,18 @@ def test_a_field_that_an_older_run_lacks_has_its_default(run):
     done = train(run, *FLAGS)
     assert done.status == 0, done
     assert "escape.noise is False there, True here" in train(run, *FLAGS, "--config.escape.noise=true").mistake()
+
+
+def test_a_checkpoint_of_the_version_whose_rates_had_another_name_goes_on(tmp_path):
+    def state(step):
+        return _state(step, optimizer=lambda rate: transforms.adam(rate * (step + 1)))
+
+    opened = checkpoints.open_directory(tmp_path)
+    checkpoints.save(opened, older_states.as_stored(state(7), [".learning_rate"]), {"seconds": 1.0})
+    assert "].learning_rate" in (tmp_path / "00000007" / "progress" / "metadata").read_text()
+    loop, _ = checkpoints.restore(checkpoints.open_directory(tmp_path), state(0))
+    assert jax.tree.structure(loop) == jax.tree.structure(state(0))
+    assert float(transforms.current_learning_rate(loop.train.opt_state)) == pytest.approx(0.8)
 
 
 def test_fields_of_another_version_are_named(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from conftest import QUICKLY_COMPILED, run_python
 from tricks import transforms
 from tricks.curvature import line_search
 from tricks.curvature.attempt import OUTCOMES
@@ -397,6 +398,77 @@ def test_what_is_missing_is_named():
         transforms.perturb_on_plateau(optax.sgd(0.1), -1)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: transforms.escape_saddle(transforms.adam), r"inner is <function adam .*: call this function first"),
+        (lambda: transforms.escape_saddle("adam"), r"inner is 'adam'; allowed: an optax transformation"),
+        (lambda: transforms.escape_saddle(None), r"inner is None; allowed: an optax transformation"),
+        (lambda: transforms.perturb_on_plateau(optax.sgd, 0.1), r"inner is <function sgd .*: call this function first"),
+    ],
+)
+def test_an_optimizer_that_is_none_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"value_fn": 3}, "value_fn is 3; allowed: a function of the parameters"),
+        ({"held_out_value_fn": jnp.zeros(2)}, r"held_out_value_fn is Array\(.*; allowed: a function"),
+        ({"value": "1.0"}, "value is '1.0'; allowed: a scalar"),
+        ({"value": _toy}, "value is <function _toy .*; allowed: a scalar"),
+    ],
+)
+def test_what_is_no_loss_is_named(given, message):
+    tx, zeros = transforms.escape_saddle(optax.sgd(0.1)), jnp.zeros(2)
+    with pytest.raises(ValueError, match=message):
+        tx.update(zeros, tx.init(zeros), zeros, **({"value": 1.0, "value_fn": _toy} | given))
+
+
+def test_a_schedule_that_returns_nothing_is_named():
+    with pytest.raises(ValueError, match="a schedule returns None; allowed: a number"):
+        transforms.escape_saddle(transforms.adam(lambda step: None)).init(jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"a schedule returns '0\.1'; allowed: a number"):
+        transforms.add_l2_decay(lambda step: "0.1", mask=None).update(
+            jnp.zeros(2), transforms.add_l2_decay(0.1, mask=None).init(jnp.zeros(2)), jnp.zeros(2)
+        )
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda tx: optax.masked(tx, {"a": True, "b": False}),
+        lambda tx: optax.partition({"x": tx, "y": optax.sgd(0.1)}, {"a": "x", "b": "y"}),
+        lambda tx: optax.selective_transform(tx, freeze_mask={"a": False, "b": True}),
+    ],
+    ids=["masked", "partition", "selective_transform"],
+)
+def test_what_takes_parameters_away_stands_inside(around):
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
+    with pytest.raises(ValueError, match=r"params\['b'\] was taken out by .*: put escape_saddle around it"):
+        around(transforms.escape_saddle(optax.sgd(0.1))).init(params)
+
+    def loss(p):
+        return _toy(p["a"] + p["b"])
+
+    inside = transforms.escape_saddle(around(optax.sgd(0.1)), window=1, mask={"a": True, "b": False})
+    updates, state = _watched_then_checked(inside, params, params, loss)
+    assert state.watch.escapes == 1
+    np.testing.assert_array_equal(updates["b"], 0)
+    assert loss(updates) < 0.1
+
+
+def test_what_a_program_is_compiled_for_is_not_injected():
+    injected = optax.inject_hyperparams(transforms.escape_saddle)(optax.sgd(0.1), window=1)
+    with pytest.raises(ValueError, match=r"min_decrease is an array .*name it in static_args"):
+        injected.init(jnp.zeros(2))
+    make = optax.inject_hyperparams(transforms.escape_saddle, static_args=("basis_size", "min_decrease"))
+    _, state = _watched_then_checked(make(optax.sgd(0.1), window=1, cooldown=1), jnp.zeros(2), jnp.zeros(2), _toy)
+    assert state.inner_state.watch.escapes == 1
+
+
 def test_the_line_search_takes_the_better_side():
     # The parabola is alike on both sides; the cubic makes the left one fall further.
     along = partial(line_search.along, lambda a: jnp.array([-(a**2) + 0.1 * a**3 + a**4]), min_decrease=0.01)
@@ -434,3 +506,48 @@ def test_every_schedule_goes_on_and_every_average_starts_anew(name):
         ours, again = tx.update(gradient, again, params)
         wanted, fresh = later.update(gradient, fresh, params)
         chex.assert_trees_all_close(ours, wanted, rtol=1e-6)
+
+
+_EXPLICIT = """
+import jax, jax.numpy as jnp, optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from tricks import curvature, transforms
+mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
+with jax.set_mesh(mesh):
+    target = jnp.ones((8, 8), out_sharding=P("x", "y"))
+
+    def loss(p):
+        a, b = (jax.sharding.reshard(p[name], P("x", "y")) for name in "ab")
+        return jnp.mean((target - a * b) ** 2) + 0.1 * jnp.mean(p["free"] ** 2)
+
+    # Along different axes, along both, along none.
+    params = {
+        "a": jnp.zeros((8, 8), out_sharding=P(None, "x")),
+        "b": jnp.zeros((8, 8), out_sharding=P("y", "x")),
+        "free": jnp.zeros(8, out_sharding=P()),
+    }
+    tx = transforms.escape_saddle(transforms.adam(0.01), window=1)
+
+    @jax.jit
+    def step(params, state):
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(gradient, state, params, value=value, value_fn=loss, held_out_value_fn=loss)
+        return optax.apply_updates(params, updates), state
+
+    placed = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, params)
+    state = tx.init(params)
+    for _ in range(2):
+        params, state = step(params, state)
+    assert int(state.watch.escapes) == 1, transforms.event(state)
+    assert jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, params) == placed
+    assert float(loss(params)) < 0.9, float(loss(params))
+    operator = curvature.hessian(loss, jax.tree.map(jnp.zeros_like, params))
+    found = curvature.eigenpairs(operator, key=jax.random.key(0))
+    assert abs(float(found.values[0]) + 2 / 64) < 1e-5, found.values
+    assert jax.tree.map(lambda leaf: jax.typeof(leaf[0]).sharding, found.vectors) == placed
+"""
+
+
+def test_explicitly_sharded_parameters_leave_a_saddle_as_they_are_placed():
+    done = run_python("-c", _EXPLICIT, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
+    assert done.status == 0, done.error[-2000:]

@@ -294,6 +294,9 @@ WRONG = [
     (lambda: warmup_decay(lambda t: 0.1, 1, 5), "peak_value is <function"),
     (lambda: warmup_decay(0.1, 1, 5, shape=np.array(["a"])), "shape is array(['a']"),
     (lambda: T.momentum(True), "learning_rate is True"),
+    (lambda: T.adam(0.1, eps_root=-1e-8), "eps_root is -1e-08; allowed: a finite number, 0 or more"),
+    (lambda: T.adamw(0.1, nesterov=1), "nesterov is 1; allowed: True or False"),
+    (lambda: T.rmsprop(0.1, centered="yes"), "centered is 'yes'; allowed: True or False"),
     (lambda: T.momentum(0.1, nesterov="no"), "nesterov is 'no'; allowed: True or False"),
     (lambda: T.lamb(0.1, min_norm=lambda t: 1.0), "min_norm is <function"),
     (lambda: T.lamb(0.1, max_norm=0.0), "max_norm is 0.0; allowed: a number above 0"),
@@ -388,8 +391,10 @@ def test_frozen_parameters_have_no_gradient_and_keep_their_state():
 def test_numbers_are_leaves_too():
     for name in OPTIMIZERS:
         tx = optimizer.make(name, 0.1, l1=1e-3, l2=1e-3)
-        updates, _ = tx.update(1.0, tx.init(2.0), 2.0)
-        expected, _ = tx.update(jnp.float32(1), tx.init(jnp.float32(2)), jnp.float32(2))
+        with pytest.warns(UserWarning, match="marks none of the 1 leaves"):
+            state, other = tx.init(2.0), tx.init(jnp.float32(2))
+        updates, _ = tx.update(1.0, state, 2.0)
+        expected, _ = tx.update(jnp.float32(1), other, jnp.float32(2))
         assert float(updates) == float(expected)
 
 
@@ -448,10 +453,104 @@ def test_float32_parameters_are_not_computed_in_float64():
             assert not wide, name
 
 
-def test_complex_parameters_are_refused():
-    tx = transforms.adam(0.1)
-    with pytest.raises(ValueError, match="complex64; allowed: real numbers"):
-        tx.update(jnp.ones(2, jnp.complex64), tx.init(jnp.ones(2, jnp.complex64)))
+def _traced(tx, gradients):
+    state, trace, update = tx.init(jnp.zeros_like(gradients[0])), [], jax.jit(tx.update)
+    for g in gradients:
+        u, state = update(jnp.asarray(g), state)
+        trace.append(u)
+    return np.array(trace)
+
+
+COMPLEX = GRADIENTS[:, :3] + 1j * GRADIENTS[:, 3:]
+
+
+@pytest.mark.parametrize("gradients", [GRADIENTS, COMPLEX], ids=["real", "complex"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_options_of_adam_and_rmsprop_against_their_formulas(gradients, seed):
+    b1, b2, alpha, eps, root = 0.9, 0.99, 0.8, 1e-3, 1e-2
+    gradients = np.random.default_rng(seed).permutation(gradients)[:20]
+    ahead, centered, rooted = [], [], []
+    m = v = mean = 0
+    square = np.abs(gradients[0]) ** 2
+    for t, g in enumerate(gradients, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * np.abs(g) ** 2
+        sigma = np.sqrt(v / (1 - b2**t))
+        rooted.append(m / (1 - b1**t) / (np.sqrt(sigma**2 + root) + eps))
+        ahead.append((b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)) / (sigma + eps))
+        mean = alpha * mean + (1 - alpha) * g
+        square = alpha * square + (1 - alpha) * np.abs(g) ** 2
+        centered.append(g / (np.sqrt(square - np.abs(mean) ** 2) + eps))
+    with jax.enable_x64(True):
+        for tx, wanted in (
+            (transforms.scale_by_adam(b1, b2, eps, eps_root=root), rooted),
+            (transforms.scale_by_adam(b1, b2, eps, nesterov=True), ahead),
+            (transforms.scale_by_rmsprop(alpha, eps, centered=True), centered),
+        ):
+            np.testing.assert_allclose(_traced(tx, gradients), wanted, rtol=1e-12)
+
+
+def test_gradients_that_do_not_change_have_no_deviation_and_no_nan():
+    for seed in range(5):
+        g = np.float32(np.random.default_rng(seed).normal(size=6) * 10.0 ** np.arange(-3, 3))
+        updates = _traced(transforms.scale_by_rmsprop(centered=True, eps=0.1), [g] * 200)
+        # What rounding leaves of a deviation may only make the step smaller.
+        assert (np.abs(updates) <= np.abs(g) / 0.1 * (1 + 1e-6)).all()
+        assert (np.sign(updates) == np.sign(g)).all()
+
+
+def test_eps_root_gives_adam_a_derivative_where_all_gradients_are_zero():
+    for root, finite in ((0.0, False), (1e-6, True)):
+        tx = transforms.scale_by_adam(eps_root=root)
+        slope = jax.jit(jax.jacrev(lambda g, tx=tx: tx.update(g, tx.init(g))[0]))(jnp.zeros(1))
+        assert bool(jnp.isfinite(slope).all()) == finite
+    # (1 / 1e-3) of it, because both corrections make up for the first averages.
+    np.testing.assert_allclose(slope, [[1e3]], rtol=1e-4)
+
+
+def test_decays_of_complex_weights_keep_their_angle():
+    w = np.array([3 + 4j, -0.003j, 0])
+    for tx, wanted in (
+        (transforms.add_l2_decay(0.5, mask=None), 0.5 * w),
+        (transforms.add_l1_decay(0.5, mask=None), 0.5 * np.array([0.6 + 0.8j, -1j, 0])),
+        (transforms.add_decoupled_decay(0.5, 0.1, mask=None), -0.05 * w),
+        (transforms.soft_threshold(0.5, 0.1, mask=None), [-0.03 - 0.04j, 0.003j, 0]),
+    ):
+        params = jnp.asarray(w, jnp.complex64)
+        updates, _ = tx.update(jnp.zeros_like(params), tx.init(params), params)
+        np.testing.assert_allclose(updates, wanted, atol=1e-6)
+    # |w| = 5, |u| = 1.
+    u = jnp.array([0.6j, 0.8, 0], jnp.complex64)
+    tx = transforms.scale_by_trust_ratio(mask=None)
+    np.testing.assert_allclose(tx.update(u, tx.init(params), params)[0], 5 * u, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_complex_weight_of_adaptive_optimizers_has_one_size(name):
+    # Turning all gradients turns all updates.
+    turn = np.exp(0.7j)
+    params = jnp.ones((1, 3), jnp.complex64)
+    tx = optimizer.make(name, 0.1)
+    moved, turned = tx.init(params), tx.init(params * turn)
+    for g in COMPLEX[:5, None]:
+        a, moved = tx.update(jnp.asarray(g, jnp.complex64), moved, params)
+        b, turned = tx.update(jnp.asarray(g * turn, jnp.complex64), turned, params * turn)
+        np.testing.assert_allclose(b, a * turn, rtol=1e-5, atol=1e-6)
+    assert a.dtype == jnp.complex64
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_integer_parameters_are_refused_and_not_left_behind(name):
+    tx = optimizer.make(name, 0.1)
+    for params, gradients in (
+        ({"w": jnp.ones((2, 2), jnp.int32)},) * 2,
+        ({"w": jnp.ones((2, 2), jnp.int32)}, {"w": jnp.ones((2, 2))}),
+        ({"w": jnp.ones((2, 2), bool)},) * 2,
+    ):
+        with pytest.raises(ValueError, match=r"a leaf is (int32|bool); allowed: floating-point or complex"):
+            tx.update(gradients, tx.init(params), params)
+    frozen = {"w": jnp.ones((2, 2)), "steps": jnp.int32(3)}
+    updates, _ = tx.update({"w": jnp.ones((2, 2)), "steps": None}, tx.init(frozen), frozen)
+    assert updates["steps"] is None
 
 
 def test_a_schedule_of_a_vector_is_refused():

@@ -7,6 +7,20 @@ from typing import Any
 
 import jax
 
+__all__ = [
+    "require",
+    "require_boolean",
+    "require_choice",
+    "require_decay",
+    "require_integer",
+    "require_known",
+    "require_not_negative",
+    "require_params",
+    "require_positive",
+    "require_rate",
+    "require_transformation",
+]
+
 
 def require(name: str, value: Any, allowed: str, holds: Callable[[float], bool]) -> None:
     """Refuses anything but a number of which something holds.
@@ -174,6 +188,50 @@ def require_integer(name: str, value: Any, least: int, most: int | None = None) 
     if not fine:
         allowed = f"{least} or more" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} is {value!r}; allowed: an integer, {allowed}")
+
+
+def require_known(name: str, value: Any) -> None:
+    """Refuses an array for what a program is compiled for.
+
+    Args:
+        name: of the argument.
+        value: anything.
+
+    Raises:
+        ValueError: with the name, and where such an array comes from.
+
+    >>> import jax.numpy as jnp
+    >>> require_known("basis_size", jnp.int32(40))
+    Traceback (most recent call last):
+    ...
+    ValueError: basis_size is an array of JAX; allowed: a number of Python's own, because programs are compiled for it \
+(under optax.inject_hyperparams name it in static_args)
+    """
+    if isinstance(value, jax.Array):
+        raise ValueError(
+            f"{name} is an array of JAX; allowed: a number of Python's own, because programs are compiled for it "
+            "(under optax.inject_hyperparams name it in static_args)"
+        )
+
+
+def require_transformation(name: str, value: Any) -> None:
+    """Refuses anything but a gradient transformation.
+
+    Args:
+        name: of the argument.
+        value: with `init` and `update`, as those of optax.
+
+    Raises:
+        ValueError: with the name, the value, and what is allowed.
+
+    >>> require_transformation("inner", "adam")
+    Traceback (most recent call last):
+    ...
+    ValueError: inner is 'adam'; allowed: an optax transformation, such as optax.adam(1e-3)
+    """
+    if not (hasattr(value, "init") and hasattr(value, "update")):
+        then = ": call this function first" if callable(value) else ""
+        raise ValueError(f"{name} is {value!r}; allowed: an optax transformation, such as optax.adam(1e-3){then}")
 
 
 def require_params(params: Any, updates: Any) -> None:

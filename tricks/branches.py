@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+__all__ = ["when"]
+
 
 def when(condition: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
     """Computes one of two, and nothing of the other, inside `jit` and outside.

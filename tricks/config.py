@@ -10,6 +10,25 @@ from typing import Any
 
 from tricks.errors import UserError
 
+__all__ = [
+    "PLACEMENTS",
+    "STATISTICS",
+    "CheckpointConfig",
+    "Config",
+    "CurvatureConfig",
+    "DataConfig",
+    "EarlyStoppingConfig",
+    "EscapeConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "flatten",
+    "unflatten",
+    "validate",
+]
+
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
 

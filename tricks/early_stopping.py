@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_not_negative
 
+__all__ = ["EarlyStoppingState", "init", "should_stop", "update"]
+
 
 class EarlyStoppingState(NamedTuple):
     """The best value so far, the step it was seen at (-1: none yet), and the checks in a row without improvement."""
@@ -31,7 +33,10 @@ def init() -> EarlyStoppingState:
 
 
 def update(
-    state: EarlyStoppingState, value: jax.Array, step: jax.Array, min_delta: float = 0.0
+    state: EarlyStoppingState,
+    value: jax.typing.ArrayLike,
+    step: jax.typing.ArrayLike,
+    min_delta: float | jax.Array = 0.0,
 ) -> tuple[EarlyStoppingState, jax.Array]:
     """Takes one more value, the lower the better, into account.
 
@@ -68,7 +73,7 @@ def update(
     ), improved
 
 
-def should_stop(state: EarlyStoppingState, patience: int) -> jax.Array:
+def should_stop(state: EarlyStoppingState, patience: int | jax.Array) -> jax.Array:
     """Whether `patience` checks in a row brought no improvement; never for a patience of 0.
 
     Args:

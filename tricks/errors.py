@@ -1,5 +1,7 @@
 """The two failures that a person, not a programmer, has to act on."""
 
+__all__ = ["DivergedError", "UserError"]
+
 
 class UserError(ValueError):
     """A mistake in what was asked for; its message is one line that says what to do. Exit status 2."""

@@ -10,6 +10,22 @@ import optax
 
 from tricks.arguments import require_choice
 
+__all__ = [
+    "LOSSES",
+    "Batch",
+    "Loss",
+    "Measures",
+    "Objective",
+    "cross_entropy",
+    "loss_first",
+    "mean_loss",
+    "named",
+    "objective",
+    "sigmoid",
+    "softmax_squared_error",
+    "squared_error",
+]
+
 Measures = dict[str, jax.Array]
 
 

@@ -1,11 +1,14 @@
 """Which leaves a transform touches."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+__all__ = ["WEIGHTS_ONLY", "Mask", "marked", "require_mask", "warn_of_idle", "weights_only"]
 
 Mask = Any | Callable[[optax.Params], Any] | None
 # The default mask by its name, because optax.inject_hyperparams takes every function for a schedule.
@@ -79,7 +82,8 @@ def marked(mask: Mask, params: optax.Params) -> Any:
         params: a pytree of arrays.
 
     Returns:
-        A pytree of booleans of the structure of `params`.
+        A pytree of booleans of the structure of `params`; `params` themselves where they have no leaves to mark, as
+        what `optax.tree.map_params` gives to `init` in their place.
 
     Raises:
         ValueError: for a mask of another structure, or with other leaves than True and False.
@@ -87,6 +91,8 @@ def marked(mask: Mask, params: optax.Params) -> Any:
     >>> marked({"a": True, "b": False}, {"a": {"kernel": 1.0, "bias": 2.0}, "b": 3.0})
     {'a': {'bias': True, 'kernel': True}, 'b': False}
     """
+    if not jax.tree.leaves(params):
+        return params
     if mask is None:
         return jax.tree.map(lambda _: True, params)
     if isinstance(mask, str):
@@ -101,6 +107,43 @@ def marked(mask: Mask, params: optax.Params) -> Any:
             f"mask has the structure {jax.tree.structure(mask)}; allowed: that of the parameters, or a prefix of it: "
             f"{jax.tree.structure(params)}"
         ) from error
+
+
+def warn_of_idle(name: str, mask: Mask, params: optax.Params, does: str) -> None:
+    """Warns where a mask marks no leaf at all, so that what it is for is lost.
+
+    Args:
+        name: of the argument.
+        mask: as for `marked`.
+        params: a pytree of arrays.
+        does: what happens to the leaves that are marked, in words.
+
+    Raises:
+        ValueError: as `marked`.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_idle("mask", WEIGHTS_ONLY, jnp.ones(6), "decays")
+    >>> str(caught[0].message).split(";")[0]
+    "mask is 'weights_only', which marks none of the 1 leaves, so that nothing decays"
+    """
+    marks = jax.tree.leaves(marked(mask, params))
+    # Of a group of parameters, as of optax.partition, the others may be elsewhere.
+    is_group = any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked)))
+    if any(marks) or is_group or not jax.tree.leaves(params):
+        return
+    # From one place, so that Python's filters show it once, however often a state is made.
+    warnings.warn(
+        f"{name} is {repr(mask)[:80]}, which marks none of the {len(marks)} leaves, so that nothing {does}; allowed "
+        f"but seldom meant: parameters raveled into one vector have lost their names and dimensions. Chain it outside "
+        f"of optax.flatten, give a {name} of your own, or {name}=None for all",
+        stacklevel=2,
+    )
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _is_function(mask: Any) -> bool:

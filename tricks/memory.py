@@ -14,6 +14,8 @@ from jax.sharding import Sharding
 
 from tricks.errors import UserError
 
+__all__ = ["available", "bytes_of", "require_memory", "require_room"]
+
 _BESIDE = 8  # Vectors that a search holds beside its basis, at most.
 
 

@@ -11,6 +11,8 @@ from flax import nnx
 from tricks.arguments import require_choice, require_decay
 from tricks.random_words import random_words
 
+__all__ = ["ACTIVATIONS", "INITIALIZERS", "Apply", "ModelState", "Network", "Params", "build", "multilayer_perceptron"]
+
 Params = dict[str, Any]
 ModelState = dict[str, Any]
 Apply = Callable[..., tuple[jax.Array, ModelState]]

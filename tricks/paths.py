@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tricks.errors import UserError
 
+__all__ = ["local"]
+
 
 def local(name: str, path: str) -> Path:
     """A path of this machine, with ~ and ~user replaced, where the shell has left them.

@@ -1,11 +1,13 @@
 """Whether a loss has stopped falling, as pure functions on a small state; usable inside `jit`."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from tricks.arguments import require_integer, require_not_negative
+
+__all__ = ["PlateauState", "close_window", "count", "init", "update"]
 
 
 class PlateauState(NamedTuple):
@@ -33,7 +35,10 @@ def init() -> PlateauState:
 
 
 def update(
-    state: PlateauState, value: jax.Array, window: int, min_improvement: float = 0.01
+    state: PlateauState,
+    value: jax.typing.ArrayLike,
+    window: int | jax.Array,
+    min_improvement: float | jax.Array = 0.01,
 ) -> tuple[PlateauState, jax.Array]:
     """Takes one more value, the lower the better, into account.
 
@@ -69,7 +74,7 @@ def update(
     return jax.tree.map(lambda new, old: jnp.where(ends, new, old), closed, counted), ends & on_plateau
 
 
-def count(state: PlateauState, value: Any) -> PlateauState:
+def count(state: PlateauState, value: jax.typing.ArrayLike) -> PlateauState:
     """Adds a value to the window, the part of `update` that every value needs.
 
     Args:
@@ -85,7 +90,7 @@ def count(state: PlateauState, value: Any) -> PlateauState:
     return state._replace(total=state.total + jnp.asarray(value, jnp.float32), values=state.values + 1)
 
 
-def close_window(state: PlateauState, min_improvement: float) -> tuple[PlateauState, jax.Array]:
+def close_window(state: PlateauState, min_improvement: float | jax.Array) -> tuple[PlateauState, jax.Array]:
     """Compares the window with the one before and begins the next, the other part of `update`.
 
     Args:

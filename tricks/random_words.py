@@ -5,6 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+__all__ = ["random_words"]
+
 
 def random_words(first: jax.Array, second: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """The position of each word, mixed twice with a random word before each time.

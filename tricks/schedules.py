@@ -7,16 +7,19 @@ import jax.numpy as jnp
 
 from tricks.arguments import require, require_choice, require_integer, require_not_negative
 
+__all__ = ["SHAPES", "Numeric", "Schedule", "warmup_decay"]
+
 SHAPES = ("constant", "cosine", "linear", "exponential", "inverse_time", "inverse_sqrt")
 
 Numeric = float | jax.Array
-Schedule = Callable[[Numeric], Numeric]
+# Of the types that optax's own schedules have, so that they go wherever those go.
+Schedule = Callable[[jax.typing.ArrayLike], jax.Array]
 
 
 def warmup_decay(
     peak_value: Numeric,
-    warmup_steps: int,
-    total_steps: int,
+    warmup_steps: int | jax.Array,
+    total_steps: int | jax.Array,
     end_value: Numeric = 0.0,
     shape: str = "cosine",
 ) -> Schedule:
@@ -75,7 +78,7 @@ def warmup_decay(
 
     decay_steps = total_steps - warmup_steps
 
-    def schedule(step: Numeric) -> jax.Array:
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
         t = jnp.asarray(step, dtype=jnp.result_type(float))
         since_peak = jnp.clip(t - warmup_steps, 0, decay_steps)
         decayed = _decay(shape, peak_value, end_value, since_peak, warmup_steps, decay_steps)
@@ -85,7 +88,12 @@ def warmup_decay(
 
 
 def _decay(
-    shape: str, peak: Numeric, end: Numeric, since_peak: jax.Array, warmup_steps: int, decay_steps: int
+    shape: str,
+    peak: Numeric,
+    end: Numeric,
+    since_peak: jax.Array,
+    warmup_steps: int | jax.Array,
+    decay_steps: int | jax.Array,
 ) -> Numeric:
     progress = since_peak / jnp.maximum(decay_steps, 1)
     slowdown = 1 + since_peak / jnp.maximum(warmup_steps, 1)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+__all__ = ["TrainingKeys", "order", "sample", "split", "training_keys", "vectors"]
+
 # Never renumbered: runs that are resumed draw on.
 # Not 0 and 1, which the keys of training have.
 _MEASURES = {"curvature": 11, "escape": 12, "spectrum": 13}

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tricks.curvature.placement import placed_like, whole
+
 Vectors = dict[Any, jax.Array]
 
 
@@ -20,7 +22,7 @@ def joined(tree: Any, *others: Any) -> tuple[Vectors, Callable[[Vectors], Any]]:
 
     Returns:
         The vectors by their types, those of `tree` first; and a function that takes vectors of such lengths apart into
-        a pytree with the structure and the shapes of `tree`.
+        a pytree with the structure, the shapes and the explicit shardings of `tree`.
 
     >>> vectors, split = joined({"a": jnp.ones((2, 3)), "b": jnp.zeros(1, jnp.int32), "c": jnp.ones(())})
     >>> {types: vector.shape for types, vector in vectors.items()}
@@ -33,7 +35,8 @@ def joined(tree: Any, *others: Any) -> tuple[Vectors, Callable[[Vectors], Any]]:
     kinds = list(zip(*types, strict=True))
     places = {kind: [place for place, other in enumerate(kinds) if other == kind] for kind in kinds}
     vectors = {
-        kind: jnp.concatenate([jnp.ravel(leaves[place]) for place in of_kind]) for kind, of_kind in places.items()
+        kind: jnp.concatenate([jnp.ravel(whole(leaves[place])) for place in of_kind])
+        for kind, of_kind in places.items()
     }
 
     def split(vectors: Vectors) -> Any:
@@ -42,7 +45,8 @@ def joined(tree: Any, *others: Any) -> tuple[Vectors, Callable[[Vectors], Any]]:
             shapes = [jnp.shape(leaves[place]) for place in of_kind]
             ends = itertools.accumulate(math.prod(shape) for shape in shapes)
             for place, shape, end in zip(of_kind, shapes, ends, strict=True):
-                parts[place] = vectors[kind][end - math.prod(shape) : end].reshape(shape)
+                part = vectors[kind][end - math.prod(shape) : end].reshape(shape)
+                parts[place] = placed_like(part, leaves[place])
         return jax.tree.unflatten(structure, parts)
 
     return vectors, split

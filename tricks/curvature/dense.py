@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
+from tricks.curvature.placement import raveled
 from tricks.curvature.products import Operator
 
 LARGEST = 8192
@@ -33,9 +33,9 @@ def dense(operator: Operator) -> jax.Array:
 
 @jax.jit
 def _dense(operator: Operator) -> jax.Array:
-    flat, unravel = ravel_pytree(operator.like)
+    flat, unravel = raveled(operator.like)
 
     def column(i: jax.Array) -> jax.Array:
-        return ravel_pytree(operator.apply(unravel(jnp.zeros_like(flat).at[i].set(1))))[0]
+        return raveled(operator.apply(unravel(jnp.zeros_like(flat).at[i].set(1))))[0]
 
     return jax.lax.map(column, jnp.arange(flat.size), batch_size=min(32, flat.size)).T

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.arguments import require, require_boolean, require_integer
+from tricks.arguments import require, require_boolean, require_integer, require_known
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, NO_DERIVATIVE, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
@@ -98,6 +98,8 @@ def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise
     Raises:
         ValueError: with the name, the value, and what is allowed.
     """
+    require_known("min_decrease", min_decrease)
+    require_known("basis_size", basis_size)
     require("min_decrease", min_decrease, "0 <= min_decrease < 1", lambda x: 0 <= x < 1)
     require_integer("max_products", max_products, least=3, most=_MOST_PRODUCTS)
     require_integer("basis_size", basis_size, least=5)

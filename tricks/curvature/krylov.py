@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tricks.curvature.placement import raveled
 from tricks.random_words import random_words
 
 Vector = jax.Array
@@ -49,7 +49,7 @@ def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | 
     >>> float(jnp.linalg.norm(flat.apply(flat.random(jax.random.key(0))))), flat.size
     (2.0, 2)
     """
-    leaves, unravel = ravel_pytree(like)
+    leaves, unravel = raveled(like)
     dtype = jnp.promote_types(leaves.dtype, jnp.float32)
     shards = 1 if sharding is None else sharding.num_devices
     length = -(-leaves.size // (shards * _BLOCKS)) * shards * _BLOCKS
@@ -78,7 +78,7 @@ def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | 
         return lengthened(jax.lax.bitcast_convert_type(mixed, jnp.int32).astype(dtype) / 2.0**31)
 
     def of_vector(vector: Vector) -> Vector:
-        return lengthened(ravel_pytree(apply(to_tree(vector)))[0])
+        return lengthened(raveled(apply(to_tree(vector)))[0])
 
     return Flat(of_vector, leaves.size, dtype, zeros, random, another, turn, to_tree)
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from tricks.arguments import require_integer, require_positive
 from tricks.curvature import trees
@@ -15,6 +14,7 @@ from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import call, captured
 from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.lanczos import Eigenpairs
+from tricks.curvature.placement import raveled
 from tricks.curvature.products import Loss, Operator, Scalar
 
 
@@ -72,7 +72,7 @@ def keskar_sharpness(
     require_positive("epsilon", epsilon)
     require_integer("iterations", iterations, least=1)
     trees.require_floating("params", params)
-    x, unravel = ravel_pytree(params)
+    x, unravel = raveled(params)
     if subspace is not None:
         require_integer("subspace", subspace, least=1)
         if subspace > x.size:

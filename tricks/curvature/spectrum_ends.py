@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from tricks.curvature import trees
 from tricks.curvature.confidence import missed, steps_needed
@@ -14,6 +13,7 @@ from tricks.curvature.dense import dense
 from tricks.curvature.density import SpectralDensity, density_of
 from tricks.curvature.eigenpairs import eigenpairs, require_symmetric
 from tricks.curvature.lanczos import Eigenpairs
+from tricks.curvature.placement import raveled
 from tricks.curvature.products import Operator
 from tricks.curvature.rounding import rounding_of
 from tricks.curvature.signs import Interval, Signs, counted, estimated
@@ -73,7 +73,7 @@ def dense_ends(operator: Operator, key: jax.Array, tolerance: float | None) -> t
     norm = float(max(abs(values[0]), abs(values[-1])))
     rounding = max(rounding_of(operator, norm), 4 * noise)
     sign = max(rounding, 0.0 if tolerance is None else tolerance * norm)
-    flat, unravel = ravel_pytree(operator.like)
+    flat, unravel = raveled(operator.like)
     low, high = (unravel(jnp.asarray(v, flat.dtype)) for v in (vectors[:, 0], vectors[:, -1]))
     smallest, largest = float(values[0]), float(values[-1])
     ends = Ends(

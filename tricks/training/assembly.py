@@ -211,7 +211,7 @@ def after_epoch(
     value = measures[static.monitored] if static.falls else -measures[static.monitored]
     rule = hyper.early_stopping
     _require_names("early_stopping", {"patience", "min_delta"}, {*rule})
-    stopping, improved = early_stopping.update(loop.stopping, value, loop.train.step, rule["min_delta"])  # type: ignore[arg-type]
+    stopping, improved = early_stopping.update(loop.stopping, value, loop.train.step, rule["min_delta"])
     best = jax.tree.map(lambda new, old: jnp.where(improved, new, old), weights(loop.train), loop.best)
     return loop._replace(best=best, stopping=stopping), progress_of(stopping, rule["patience"])
 

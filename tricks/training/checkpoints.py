@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 
 from tricks.cli.screen import say
 from tricks.errors import UserError
-from tricks.training import stored_tree
+from tricks.training import older_states, stored_tree
 from tricks.training.state import LoopState, weights
 
 _KEPT = 2
@@ -136,7 +136,8 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
 def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
     restore = checkpoints.manager.restore
     content = restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
-    progress, like_latest = stored_tree.opened(content), _latest(like)
+    progress = stored_tree.opened(content)
+    like_latest = older_states.as_stored(_latest(like), progress.get("layout", progress["scalars"]))
     # Older versions wrote neither.
     if progress.get("step", step) != step:
         raise ValueError(f"it is that of step {progress['step']}")
@@ -148,7 +149,7 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
     latest = stored_tree.join(stored.latest, progress["scalars"], like_latest)
     if stored_tree.checksum((latest, stored.best)) != progress["checksum"]:
         raise ValueError("its checksum is wrong")
-    return LoopState(best=stored.best, **latest), progress["spent"]
+    return LoopState(best=stored.best, **older_states.as_now(latest)), progress["spent"]
 
 
 def _check_same_kind(checkpoints: Checkpoints, step: int, stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:

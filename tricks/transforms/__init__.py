@@ -10,6 +10,7 @@ from tricks.transforms.decay import add_decoupled_decay, add_l1_decay, add_l2_de
 from tricks.transforms.learning_rate import current_learning_rate, scale_by_learning_rate
 from tricks.transforms.momentum import momentum, scale_by_momentum
 from tricks.transforms.precision import in_dtype
+from tricks.transforms.takeover import from_optax
 from tricks.transforms.trust_ratio import lamb, scale_by_lamb, scale_by_trust_ratio
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "current_learning_rate",
     "escape_saddle",
     "event",
+    "from_optax",
     "in_dtype",
     "lamb",
     "momentum",

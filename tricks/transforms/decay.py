@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require_params, require_rate
-from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
+from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask, warn_of_idle
 from tricks.transforms.learning_rate import ScalarOrSchedule, value_at
 from tricks.transforms.leaves import map_updates, rounded, times, widened
 
@@ -145,7 +145,8 @@ def soft_threshold(
 
     def shrink(u: jax.Array, w: jax.Array, strength: jax.Array, rate: jax.Array) -> jax.Array:
         moved = w + u
-        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - (rate * strength).astype(w.dtype), 0) - w
+        size = jnp.abs(moved)
+        return jnp.sign(moved) * jnp.maximum(size - (rate * strength).astype(size.dtype), 0) - w
 
     return _decay(strength, learning_rate, mask, shrink)
 
@@ -161,7 +162,7 @@ def _decay(
     require_mask(mask)
 
     def init_fn(params: optax.Params) -> DecayState:
-        marked(mask, params)
+        warn_of_idle_decay(strength, mask, params)
         return DecayState(jnp.zeros([], jnp.int32))
 
     def update_fn(
@@ -177,3 +178,23 @@ def _decay(
         return updates, DecayState(optax.safe_increment(state.count))
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def warn_of_idle_decay(strength: ScalarOrSchedule, mask: Mask, params: optax.Params) -> None:
+    """Warns where a mask marks no leaf, so that a decay is lost; one of strength 0 is not missed.
+
+    Args:
+        strength: a number, a traced number, or a schedule.
+        mask: which leaves decay.
+        params: a pytree of arrays.
+
+    Raises:
+        ValueError: for a mask that does not match the parameters.
+
+    >>> warn_of_idle_decay(0.0, WEIGHTS_ONLY, jnp.ones(6))
+    """
+    is_known = not callable(strength) and not isinstance(strength, jax.core.Tracer)
+    if is_known and strength == 0:
+        marked(mask, params)
+    else:
+        warn_of_idle("mask", mask, params, "decays")

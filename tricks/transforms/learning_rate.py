@@ -17,7 +17,8 @@ class LearningRateState(NamedTuple):
     """Updates done so far, and the rate that the last of them used."""
 
     count: jax.Array  # type: ignore[assignment]
-    learning_rate: jax.Array
+    last_rate: jax.Array
+    """Not called learning_rate: what `optax.tree.set(state, learning_rate=...)` finds must be what counts."""
 
 
 def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
@@ -31,12 +32,15 @@ def value_at(value: ScalarOrSchedule, count: jax.Array) -> jax.Array:
         A scalar array.
 
     Raises:
-        ValueError: for a value that is not a scalar.
+        ValueError: for a value that is no number, or not a scalar.
 
     >>> float(value_at(lambda step: step / 2, jnp.int32(3)))
     1.5
     """
-    value = jnp.asarray(value(count) if callable(value) else value)
+    given = value(count) if callable(value) else value
+    if given is None or isinstance(given, str):
+        raise ValueError(f"a schedule returns {given!r}; allowed: a number or a scalar array")
+    value = jnp.asarray(given)
     if value.shape != ():
         raise ValueError(f"a schedule or rate has the shape {value.shape}; allowed: a scalar (vmap over many rates)")
     # A weakly typed state would come back from the first jitted update strongly typed, and be compiled for again.
@@ -80,7 +84,7 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> optax.GradientTra
         del params
         rate = value_at(learning_rate, state.count)
         updates = map_updates(lambda u: rounded(times(-rate, widened(u)), u), updates)
-        return updates, LearningRateState(optax.safe_increment(state.count), rate.astype(state.learning_rate.dtype))
+        return updates, LearningRateState(optax.safe_increment(state.count), rate.astype(state.last_rate.dtype))
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -106,12 +110,19 @@ def current_learning_rate(opt_state: Any) -> jax.Array:
 
     Source: asked for in optax issue 206.
     """
-    found = optax.tree.get_all_with_path(opt_state, "learning_rate")
-    # The state of an injected schedule is its count.
-    found = [(path, rate) for path, rate in found if "hyperparams_states" not in jax.tree_util.keystr(path)]
-    used = [(path, rate) for path, rate in found if isinstance(path[-1], optax.tree_utils.NamedTupleKey)]
+    used = [
+        (path, rate)
+        for path, rate in optax.tree.get_all_with_path(opt_state, "last_rate")
+        if path[-1] == optax.tree_utils.NamedTupleKey(LearningRateState.__name__, "last_rate")
+    ]
+    injected = [
+        (path, rate)
+        for path, rate in optax.tree.get_all_with_path(opt_state, "learning_rate")
+        # The state of an injected schedule is its count.
+        if "hyperparams_states" not in jax.tree_util.keystr(path)
+    ]
     # What inject_hyperparams holds beside a rate that was used is the same rate, or the next one.
-    found = used or found
+    found = used or injected
     if len(found) != 1:
         places = "".join(f", at {jax.tree_util.keystr(path)}" for path, _ in found)
         raise ValueError(

@@ -8,26 +8,42 @@ import jax.numpy as jnp
 
 
 def widened(x: Any) -> jax.Array:
-    """x in float32 at least, in which the arithmetic on it is done; results are rounded back once.
+    """x in float32 or complex64 at least, in which the arithmetic on it is done; results are rounded back once.
 
     In bfloat16 a decay of 0.999 would be 1, and counts above 256 would be rounded.
 
     Args:
-        x: a real array or number, of any shape.
+        x: an array or number, of any shape.
 
     Returns:
-        The array in float32, or as it was when its type is wider.
+        The array in float32 or complex64, or as it was when its type is wider.
 
     Raises:
-        ValueError: for complex numbers.
+        ValueError: for integers and booleans, of which no step is left.
 
     >>> widened(jnp.ones(2, jnp.bfloat16)).dtype
     dtype('float32')
     """
+    _require_inexact(jnp.result_type(x))
     x = jnp.asarray(x)
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        raise ValueError(f"a leaf is {x.dtype}; allowed: real numbers (give real and imaginary parts as two leaves)")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _require_inexact(dtype: Any) -> None:
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(
+            f"a leaf is {dtype}; allowed: floating-point or complex numbers, because a step would be rounded to "
+            "nothing (take such leaves out of the parameters, or give None as their gradient)"
+        )
+
+
+def squared(x: jax.Array) -> jax.Array:
+    """|x|^2, of which the real and the imaginary part of a complex number share one.
+
+    >>> squared(jnp.array([3 + 4j])).tolist()
+    [25.0]
+    """
+    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2
 
 
 def times(factor: Any, x: jax.Array) -> jax.Array:
@@ -56,9 +72,13 @@ def rounded(x: jax.Array, like: Any) -> jax.Array:
     Returns:
         The array in that type.
 
+    Raises:
+        ValueError: when that type is one of integers or booleans.
+
     >>> rounded(jnp.ones(2), jnp.ones(2, jnp.bfloat16)).dtype
     dtype(bfloat16)
     """
+    _require_inexact(jnp.result_type(like))
     return x.astype(jnp.result_type(like))
 
 
@@ -76,6 +96,25 @@ def zeros(params: Any) -> Any:
     """
     # With its type named a state is never weakly typed, which an update would change and be compiled for again.
     return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=jnp.result_type(p)), params)
+
+
+def zeros_of_squares(params: Any) -> Any:
+    """An average of squares before its first input: as `zeros`, but real.
+
+    Args:
+        params: any pytree.
+
+    Returns:
+        Zeros of its structure, shapes and sharding, and of the types of its leaves' real parts.
+
+    >>> zeros_of_squares(jnp.ones(2, jnp.complex64)).dtype
+    dtype('float32')
+    """
+
+    def real_type(dtype: Any) -> Any:
+        return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.complexfloating) else dtype
+
+    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=real_type(jnp.result_type(p))), params)
 
 
 def map_updates(rule: Callable[..., Any], updates: Any, *others: Any) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.arguments import require_decay
+from tricks.arguments import require_boolean, require_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate
 from tricks.transforms.leaves import map_state, map_updates, rounded, times, widened, zeros
 
@@ -42,8 +42,7 @@ def scale_by_momentum(decay: float = 0.9, nesterov: bool = False) -> optax.Gradi
     Source: the lectures on momentum; Nesterov form: Sutskever et al. 2013.
     """
     require_decay("decay", decay)
-    if not isinstance(nesterov, bool):
-        raise ValueError(f"nesterov is {nesterov!r}; allowed: True or False")
+    require_boolean("nesterov", nesterov)
 
     def average(u: jax.Array, m: jax.Array) -> jax.Array:
         return rounded(times(decay, widened(m)) + widened(u), m)

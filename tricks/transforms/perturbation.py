@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from tricks import plateau
-from tricks.arguments import require_params, require_positive
+from tricks.arguments import require_params, require_positive, require_transformation
 from tricks.branches import when
 from tricks.curvature import trees
 from tricks.transforms.plateau_trigger import later, require_value, require_window
@@ -64,6 +64,7 @@ def perturb_on_plateau(
 
     Source: Jin et al., arXiv 1703.00887.
     """
+    require_transformation("inner", inner)
     inner = optax.with_extra_args_support(inner)
     pause = window if cooldown is None else cooldown
     require_window(window, min_improvement, pause)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from tricks.arguments import require_integer, require_not_negative
 
@@ -47,18 +48,51 @@ def require_value(value: Any) -> None:
     ...
     ValueError: value has the shape (2,); allowed: a scalar, the training loss of this step
     """
-    _require_given("value", value, "the training loss of this step")
+    what = "the training loss of this step"
+    _require_given("value", value, what)
+    if isinstance(value, str) or callable(value):
+        raise ValueError(f"value is {value!r}; allowed: a scalar, {what}")
     if jnp.shape(value) != ():
-        raise ValueError(f"value has the shape {jnp.shape(value)}; allowed: a scalar, the training loss of this step")
+        raise ValueError(f"value has the shape {jnp.shape(value)}; allowed: a scalar, {what}")
 
 
-def require_value_fn(value_fn: Any) -> None:
+def require_loss_fn(name: str, given: Any) -> None:
     """Refuses an update without the function that gives the loss.
 
     Raises:
-        ValueError: with how to give it.
+        ValueError: with what is missing, or not a function, and how to give it.
+
+    >>> require_loss_fn("value_fn", 3)
+    Traceback (most recent call last):
+    ...
+    ValueError: value_fn is 3; allowed: a function of the parameters, the loss on a batch of its own
     """
-    _require_given("value_fn", value_fn, "a function of the parameters, the loss on a batch of its own")
+    what = "a function of the parameters, the loss on a batch of its own"
+    _require_given(name, given, what)
+    if not callable(given):
+        raise ValueError(f"{name} is {given!r}; allowed: {what}")
+
+
+def require_whole(params: Any) -> None:
+    """Refuses parameters of which a wrapper outside has taken a part away: no loss can be computed of the others.
+
+    Raises:
+        ValueError: with the place of the first that is missing, and what to do.
+
+    >>> require_whole({"w": optax.MaskedNode()})
+    Traceback (most recent call last):
+    ...
+    ValueError: params['w'] was taken out by optax.masked, partition or selective_transform, which stands around \
+escape_saddle; value_fn needs all parameters: put escape_saddle around it, as escape_saddle(optax.masked(...), mask=...)
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
+    missing = [jax.tree_util.keystr(path) for path, leaf in leaves if isinstance(leaf, optax.MaskedNode)]
+    if missing:
+        raise ValueError(
+            f"params{missing[0]} was taken out by optax.masked, partition or selective_transform, which stands around "
+            "escape_saddle; value_fn needs all parameters: put escape_saddle around it, as "
+            "escape_saddle(optax.masked(...), mask=...)"
+        )
 
 
 def _require_given(name: str, given: Any, what: str) -> None:

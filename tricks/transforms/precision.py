@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tricks.arguments import require_transformation
 from tricks.transforms.leaves import map_updates, rounded
 
 
@@ -39,14 +40,17 @@ def in_dtype(inner: optax.GradientTransformation, dtype: Any = jnp.float32) -> o
         raise ValueError(f"dtype is {dtype!r}; allowed: a floating-point type such as jnp.float32")
     if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
         raise ValueError(f"dtype is {dtype!r}; allowed: float64 only with jax_enable_x64; set it, or take jnp.float32")
-    if not (hasattr(inner, "init") and hasattr(inner, "update")):
-        raise ValueError(f"inner is {inner!r}; allowed: an optax transformation")
+    require_transformation("inner", inner)
     inner = optax.with_extra_args_support(inner)
 
+    def in_other(leaf: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            return leaf
+        # Its shape and its sharding alone, as a state is made of before there is memory for it.
+        return leaf.update(dtype=dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.asarray(leaf, dtype)
+
     def cast(tree: Any) -> Any:
-        return jax.tree.map(
-            lambda x: jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x, tree
-        )
+        return jax.tree.map(in_other, tree)
 
     def init_fn(params: optax.Params) -> optax.OptState:
         return inner.init(cast(params))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.arguments import require_boolean, require_params
+from tricks.arguments import require_boolean, require_params, require_transformation
 from tricks.branches import when
 from tricks.curvature.attempt import NO_CHECK, Escape, Options, most_evaluations, nothing
 from tricks.curvature.escape import require_options
@@ -15,7 +15,7 @@ from tricks.transforms import escape_check
 from tricks.transforms.escape_check import ValueFn
 from tricks.transforms.escape_watch import Trigger, Watch, init_watch, require_trigger, watch
 from tricks.transforms.leaves import map_updates
-from tricks.transforms.plateau_trigger import require_value, require_value_fn
+from tricks.transforms.plateau_trigger import require_loss_fn, require_value, require_whole
 from tricks.transforms.restart import restarted_after
 
 
@@ -124,6 +124,7 @@ def escape_saddle(
 
     Source: the lectures on critical points; the docs page on saddle escape says what it can and cannot do.
     """
+    require_transformation("inner", inner)
     inner = optax.with_extra_args_support(inner)
     require_options(min_decrease, max_products, basis_size, noise)
     require_mask(mask)
@@ -134,6 +135,7 @@ def escape_saddle(
     require_trigger(trigger)
 
     def init_fn(params: optax.Params) -> EscapeState:
+        require_whole(params)
         return EscapeState(inner.init(params), init_watch(trigger), nothing(), jnp.int32(-1))
 
     def update_fn(
@@ -149,8 +151,11 @@ def escape_saddle(
     ) -> tuple[optax.Updates, EscapeState]:
         require_params(params, updates)
         require_value(value)
+        require_whole(params)
         if check:
-            require_value_fn(value_fn)
+            require_loss_fn("value_fn", value_fn)
+        if held_out_value_fn is not None:
+            require_loss_fn("held_out_value_fn", held_out_value_fn)
         movable = _movable(mask, params, updates)
         escape_check.require_checkable(params, movable, basis_size)
         extra_args |= _for_wrappers_inside(value_fn, held_out_value_fn, check)

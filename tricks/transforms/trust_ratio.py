@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from tricks.arguments import require, require_not_negative, require_params, require_rate
-from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask
+from tricks.masks import WEIGHTS_ONLY, Mask, marked, require_mask, warn_of_idle
 from tricks.transforms.adam import AdamState, direction, next_averages, one_minus_power, scale_by_adam
-from tricks.transforms.decay import DecayState
+from tricks.transforms.decay import DecayState, warn_of_idle_decay
 from tricks.transforms.learning_rate import ScalarOrSchedule, scale_by_learning_rate, value_at
-from tricks.transforms.leaves import map_updates, rounded, times, widened
+from tricks.transforms.leaves import map_updates, rounded, squared, times, widened
 
 
 class LambState(NamedTuple):
@@ -56,7 +56,7 @@ def scale_by_trust_ratio(
     require_mask(mask)
 
     def init_fn(params: optax.Params) -> optax.EmptyState:
-        marked(mask, params)
+        warn_of_idle("mask", mask, params, "is scaled by its size")
         return optax.EmptyState()
 
     def update_fn(
@@ -81,7 +81,7 @@ def _require_bounds(min_norm: float, max_norm: float) -> None:
 
 def _norm(x: jax.Array) -> jax.Array:
     # Rows first: XLA's CPU backend spreads sums of rows over the cores, and a sum of everything not.
-    square = widened(x) ** 2
+    square = squared(widened(x))
     if x.ndim > 1:
         square = jax.lax.optimization_barrier(jnp.sum(square, axis=-1))
     total = jnp.sum(square)
@@ -105,6 +105,7 @@ def scale_by_lamb(
     trust_mask: Mask = WEIGHTS_ONLY,
     min_norm: float = 0.0,
     max_norm: float = math.inf,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """`scale_by_adam`, `add_l2_decay` and `scale_by_trust_ratio` in one, with a fraction of their memory traffic.
 
@@ -120,6 +121,7 @@ def scale_by_lamb(
         trust_mask: which leaves are scaled, given in the same ways.
         min_norm: lower bound of phi, 0 or more.
         max_norm: upper bound of phi.
+        eps_root: 0 or more; added under the root.
 
     Returns:
         A transformation with a `LambState` whose `update` needs `params`; updates have the structure, shapes and types
@@ -135,15 +137,15 @@ def scale_by_lamb(
 
     Source: You et al., arXiv 1904.00962.
     """
-    adam = scale_by_adam(b1, b2, eps)
+    adam = scale_by_adam(b1, b2, eps, eps_root=eps_root)
     require_rate("weight_decay", weight_decay)
     _require_bounds(min_norm, max_norm)
     require_mask(mask)
     require_mask(trust_mask)
 
     def init_fn(params: optax.Params) -> LambState:
-        marked(mask, params)
-        marked(trust_mask, params)
+        warn_of_idle_decay(weight_decay, mask, params)
+        warn_of_idle("trust_mask", trust_mask, params, "is scaled by its size")
         return LambState(adam.init(params), DecayState(jnp.zeros([], jnp.int32)))
 
     def update_fn(
@@ -161,7 +163,7 @@ def scale_by_lamb(
             # the norm of the leaf before, and the memory of that one's u serves for this one's. All at once they are
             # a fresh copy of the parameters at every step, whose page faults cost more than the arithmetic.
             waited = jnp.where(earlier_norm < 0, 1, m_correction)
-            u = direction(m, v, waited, v_correction, eps) + (times(strength, widened(w)) if decays else 0)
+            u = direction(m, v, waited, v_correction, eps, eps_root) + (times(strength, widened(w)) if decays else 0)
             if scaled:
                 # The barrier has u written out once; without it XLA's CPU backend fuses the norm with u, and writes
                 # out every scalar in u as an array instead.
@@ -188,6 +190,7 @@ def lamb(
     trust_mask: Mask = WEIGHTS_ONLY,
     min_norm: float = 0.0,
     max_norm: float = math.inf,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam with decay, each leaf's update scaled to the size of the leaf.
 
@@ -204,15 +207,16 @@ def lamb(
         trust_mask: which leaves are scaled, given in the same ways; the others take Adam's step.
         min_norm: lower bound of phi, 0 or more.
         max_norm: upper bound of phi.
+        eps_root: 0 or more; added under the root.
 
     Returns:
         An optax transformation whose `update` needs `params`; updates have the structure, shapes and types of the
         gradients.
 
     Raises:
-        ValueError: for a negative rate, strength or bound, a decay outside [0, 1), or an eps that is not above 0;
-            from `init` and `update` for a mask that does not match the parameters; from `update` when `params` is
-            None.
+        ValueError: for a negative rate, strength, bound or eps_root, a decay outside [0, 1), or an eps that is not
+            above 0; from `init` and `update` for a mask that does not match the parameters; from `update` when
+            `params` is None.
 
     >>> tx = lamb(0.1)
     >>> params = {"kernel": jnp.array([[3.0, 4.0]])}
@@ -222,5 +226,15 @@ def lamb(
 
     Source: the lectures on batch size; You et al., arXiv 1904.00962.
     """
-    core = scale_by_lamb(b1, b2, eps, weight_decay, mask, trust_mask=trust_mask, min_norm=min_norm, max_norm=max_norm)
+    core = scale_by_lamb(
+        b1,
+        b2,
+        eps,
+        weight_decay,
+        mask,
+        trust_mask=trust_mask,
+        min_norm=min_norm,
+        max_norm=max_norm,
+        eps_root=eps_root,
+    )
     return optax.chain(core, scale_by_learning_rate(learning_rate))
