@@ -13,6 +13,7 @@ __all__ = [
     "require_choice",
     "require_decay",
     "require_integer",
+    "require_key",
     "require_known",
     "require_not_negative",
     "require_params",
@@ -188,6 +189,29 @@ def require_integer(name: str, value: Any, least: int, most: int | None = None) 
     if not fine:
         allowed = f"{least} or more" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} is {value!r}; allowed: an integer, {allowed}")
+
+
+def require_key(name: str, value: Any) -> None:
+    """Refuses anything but a key of random numbers.
+
+    Args:
+        name: of the argument.
+        value: one typed key, or one of the older kind.
+
+    Raises:
+        ValueError: with the name, the value, and how to make one.
+
+    >>> require_key("key", 0)
+    Traceback (most recent call last):
+    ...
+    ValueError: key is 0; allowed: one key of random numbers, as jax.random.key(0)
+    """
+    try:
+        one = jax.random.key_data(value).ndim == 1
+    except (TypeError, ValueError):
+        one = False
+    if not one:
+        raise ValueError(f"{name} is {value!r}; allowed: one key of random numbers, as jax.random.key(0)")
 
 
 def require_known(name: str, value: Any) -> None:

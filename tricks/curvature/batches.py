@@ -25,7 +25,14 @@ def grouped(batches: Sequence[Any]) -> tuple[list[Any], list[jax.Array]]:
     """
     if hasattr(batches, "shape"):
         raise ValueError(f"batches is an array of shape {batches.shape}; allowed: a list of batches, such as [(x, y)]")
+    one = isinstance(batches, tuple)
     batches = list(batches)
+    shapes = [jnp.shape(batch) for batch in batches if hasattr(batch, "shape")]
+    if len(shapes) > 1 and (one or len({shape[1:] for shape in shapes}) > 1):
+        raise ValueError(
+            f"batches holds arrays of shapes {shapes}, which look like the parts of one batch; allowed: a list of "
+            "batches, such as [(x, y)]"
+        )
     if not batches:
         raise ValueError("batches is empty; allowed: one batch or more, or None for a loss of the parameters alone")
     stacks: dict[Any, list[Any]] = {}

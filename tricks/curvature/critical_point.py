@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from tricks.arguments import require, require_integer, require_not_negative
+from tricks.arguments import require, require_integer, require_key, require_not_negative
 from tricks.curvature import trees
 from tricks.curvature.dense import LARGEST
 from tricks.curvature.density import SpectralDensity
@@ -178,6 +178,7 @@ def classify_operator(
     """
     if operator.gradient is None or operator.loss is None:
         raise ValueError("operator has no gradient; allowed: one that hessian or gauss_newton made")
+    require_key("key", key)
     trees.require_like("params", params, operator.like)
     if gradient_tolerance is not None:
         require_not_negative("gradient_tolerance", gradient_tolerance)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tricks.arguments import require_integer, require_positive
+from tricks.arguments import require_integer, require_key, require_positive
 from tricks.curvature.eigenpairs import require_symmetric
 from tricks.curvature.krylov import Flat, extended, flattened, is_rounding, length, matmul, next_unit
 from tricks.curvature.products import Operator, is_traced
@@ -115,6 +115,7 @@ def spectral_density(
 
     Source: Golub and Meurant 2010; Ghorbani et al., arXiv 1901.10159; Chen, Trogdon and Ubaru, arXiv 2105.06595.
     """
+    require_key("key", key)
     require_integer("probes", probes, least=2)
     require_integer("steps", steps, least=1)
     if not is_traced(operator):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from tricks.arguments import require, require_integer
+from tricks.arguments import require, require_integer, require_key
 from tricks.curvature import trees
 from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
 from tricks.curvature.products import Operator
@@ -57,6 +57,7 @@ def eigenpairs(
 
     Source: the lectures on critical points; Wu and Simon 2000.
     """
+    require_key("key", key)
     size = operator.size
     require_integer("k", k, least=1)
     if which not in WHICH:

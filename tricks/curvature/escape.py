@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tricks.arguments import require, require_boolean, require_integer, require_known
+from tricks.arguments import require, require_boolean, require_integer, require_key, require_known
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, NO_DERIVATIVE, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.eigenpairs import require_symmetric
-from tricks.curvature.products import Loss, hessian, of_loss
+from tricks.curvature.products import Loss, explained, hessian, of_loss
 from tricks.curvature.snapshot import Snapshot, snapshot
 from tricks.masks import marked
 from tricks.memory import require_memory
@@ -72,6 +72,7 @@ def escape(
 
     Source: the lectures on critical points; Royer et al., arXiv 1803.02924, for Lanczos in place of the matrix.
     """
+    require_key("key", key)
     require_options(min_decrease, max_products, basis_size, noise)
     if held_out is not None and batches is None:
         raise ValueError("held_out is given without batches; allowed: with batches of the same kind")
@@ -82,7 +83,8 @@ def escape(
     groups = [None if part is None else grouped(part) for part in (batches, held_out)]
     marks = None if mask is None else tuple(jax.tree.leaves(marked(mask, params)))
     kinds = [list(itertools.chain(*parts)) for parts in zip(*(part for part in groups if part), strict=True)]
-    losses = snapshot(of_loss(loss_fn), *trees.split(trees.widened(params), mask), *kinds)
+    with explained():
+        losses = snapshot(of_loss(loss_fn), *trees.split(trees.widened(params), mask), *kinds)
     if losses.calls_back:
         hessian(loss_fn, params, batches, mask=mask)  # Which refuses one that is not the same at every call.
     new, found = _escape(losses, params, *groups, key, max_products, options, marks)

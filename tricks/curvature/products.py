@@ -1,7 +1,8 @@
 """Hessian-vector and Gauss-Newton-vector products of any loss of any pytree, over one batch or many."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -183,7 +184,9 @@ def gauss_newton(
 
         # With the model's own derivative held at the point only the outputs move.
         _, pull_back = jax.vjp(outputs, point)
-        value, slope = jax.value_and_grad(lambda z: scalar(z, *batch))(outputs(chosen))
+        found = outputs(chosen)
+        trees.require_floating("the outputs", found)
+        value, slope = jax.value_and_grad(lambda z: scalar(z, *batch))(found)
         return value, pull_back(slope)[0]
 
     return _linearized(value_and_field, params, batches, mask, _mode(model_fn, mode), recompute)
@@ -243,7 +246,8 @@ def _linearized(
     trees.require_floating("params", chosen)
     chosen, rest = trees.widened((chosen, rest))
     groups, shares = (None, None) if batches is None else grouped(batches)
-    now = None if is_traced((params, groups)) else snapshot(value_and_field, chosen, rest, groups, shares)
+    with explained():
+        now = None if is_traced((params, groups)) else snapshot(value_and_field, chosen, rest, groups, shares)
     if now is None or is_traced(now):
         loss, gradient, apply = _linearization(_AsItIs(value_and_field), chosen, rest, groups, shares, recompute)
         return Operator(apply, gradient, loss, gradient, mode)
@@ -262,6 +266,31 @@ def _require_same(once: Any, again: Any) -> None:
             "the loss is not deterministic: it calls Python, and two calls at one point differ; draw what is random "
             "once, and close over it"
         )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Says what to do about losses that JAX or Flax refuses to differentiate twice."""
+    try:
+        yield
+    except Exception as error:
+        advice = next((advice for sign, advice in _ADVICE.items() if sign in str(error)), None)
+        if advice is None:
+            raise
+        raise ValueError(f"the loss cannot be differentiated twice: {str(error).splitlines()[0]} {advice}") from error
+
+
+_ADVICE = {
+    "custom_vjp": (
+        "A gradient given by jax.custom_vjp has no forward derivative within it: give it by jax.custom_jvp, or take a "
+        "version without it for the curvature"
+    ),
+    "different trace level": (
+        "The loss changes the state of a module that was made outside: make a copy in it, nnx.merge(..., copy=True), "
+        "or use running averages"
+    ),
+    "Pure callbacks do not support JVP": "Calls of Python have no derivative: put jax.lax.stop_gradient around them",
+}
 
 
 def is_traced(tree: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tricks.arguments import require_integer, require_positive
+from tricks.arguments import require_integer, require_key, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import call, captured
@@ -69,6 +69,7 @@ def keskar_sharpness(
     """
     from scipy import optimize  # Takes a third of a second to import.
 
+    require_key("key", key)
     require_positive("epsilon", epsilon)
     require_integer("iterations", iterations, least=1)
     trees.require_floating("params", params)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tricks.curvature import trees
 from tricks.curvature.captured import Captured, captured
-from tricks.curvature.jaxprs import calls_back, coarsest, evaluated, pruned
+from tricks.curvature.jaxprs import calls_back, coarsest, evaluated, pruned, steps
 
 ValueAndField = Callable[..., tuple[jax.Array, Any]]
 
@@ -66,6 +66,9 @@ def snapshot(
     Returns:
         `Snapshot`.
 
+    Raises:
+        TypeError: for a loss without a second derivative, as JAX raises it.
+
     >>> cubes = snapshot(lambda w, point, rest: (jnp.sum(w**3), 3 * w**2), jnp.ones(2), None)
     >>> float(cubes.loss(2 * jnp.ones(2), None)), cubes.field(2 * jnp.ones(2), None).tolist()
     (16.0, [12.0, 12.0])
@@ -86,7 +89,11 @@ def snapshot(
     with jax.default_matmul_precision("highest"):
         for batch in _one_of_each(groups, shares):
             if _shapes(batch) not in functions:
-                functions[_shapes(batch)] = captured(whole, chosen, rest, batch, chosen)
+                function = captured(whole, chosen, rest, batch, chosen)
+                # JAX says so only where it is used.
+                if any(eqn.primitive.name == "custom_lin" for eqn in steps(function.program.traced)):
+                    raise TypeError("can't apply forward-mode autodiff (jvp) to a custom_vjp function.")
+                functions[_shapes(batch)] = function
     return Snapshot(tuple(functions), tuple(functions.values()))
 
 

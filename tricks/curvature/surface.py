@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tricks.arguments import require_integer, require_positive
+from tricks.arguments import require_integer, require_key, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import call, captured
@@ -101,6 +101,7 @@ def filter_normalized_direction(params: Any, key: jax.Array) -> Any:
 
     Source: Li et al., arXiv 1712.09913.
     """
+    require_key("key", key)
     trees.require_floating("params", params)
 
     def normalized(drawn: jax.Array, leaf: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tricks.arguments import require_integer
+from tricks.arguments import require_integer, require_key
 from tricks.curvature import trees
 from tricks.curvature.eigenpairs import require_symmetric
 from tricks.curvature.products import Operator, is_traced
@@ -40,6 +40,7 @@ def trace(operator: Operator, *, key: jax.Array, probes: int = 30) -> Estimate:
 
     Source: Hutchinson 1990.
     """
+    require_key("key", key)
     require_integer("probes", probes, least=2)
     if not is_traced(operator):
         require_symmetric(operator, jax.random.fold_in(key, 1))

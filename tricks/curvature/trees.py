@@ -180,6 +180,12 @@ def require_floating(name: str, tree: Any) -> None:
     if size(tree) == 0:
         raise ValueError(f"{name} has no entries; allowed: at least one number")
     for path, leaf in leaves:
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
+            raise ValueError(
+                f"{name}{jax.tree_util.keystr(path)} is a {type(leaf).__name__}; allowed: floating-point arrays (of a "
+                "module that holds more, as Equinox's, take them apart: eqx.partition(model, eqx.is_inexact_array), "
+                "and put them together in the loss: eqx.combine)"
+            )
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
                 f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; allowed: floating-point arrays (take "
