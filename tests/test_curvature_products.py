@@ -3,11 +3,13 @@
 import itertools
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from conftest import run_python
@@ -187,6 +189,30 @@ def test_a_second_operator_of_one_loss_is_not_compiled_for_again(batch_norm):
     assert len(compiled) == before
 
 
+@jax.custom_vjp
+def _within(x):
+    return 2 * x
+
+
+# A gradient by another function with a gradient of its own, which has no forward derivative.
+_within.defvjp(lambda x: (_within(x), None), lambda _, g: (_within(g),))
+
+
+def _train_mode(copy):
+    """A network of Flax NNX whose batch normalization counts while it is trained."""
+    with jax.enable_x64(False):
+        graph, params, state = nnx.split(nnx.BatchNorm(5, rngs=nnx.Rngs(0)), nnx.Param, ...)
+
+        def loss_fn(p, batch):
+            return jnp.mean(nnx.merge(graph, p, state, copy=copy)(batch[0]) ** 2)
+
+        return curvature.hessian(loss_fn, params, [(jnp.asarray(X, jnp.float32),)])
+
+
+def test_a_module_that_counts_is_taken_by_its_copy():
+    assert np.isfinite(_train_mode(copy=True).loss)
+
+
 WRONG = [
     (lambda: curvature.hessian(linear, jnp.arange(3)), "params is int"),
     (lambda: curvature.hessian(linear, {}), "params has no leaves"),
@@ -208,6 +234,28 @@ WRONG = [
     ),
     (lambda: curvature.hessian(lambda w: w["a"], {"a": jnp.ones(())}, mask={"b": True}), "mask has the structure"),
     (lambda: curvature.hessian(lambda w: w["a"], {"a": jnp.ones(())}, mask={"a": False}), "mask chooses no parameters"),
+    (lambda: curvature.hessian(linear, jnp.ones(5), (X, Z)), "look like the parts of one batch; allowed: a list"),
+    (lambda: curvature.hessian(linear, jnp.ones(5), [X, Z]), "look like the parts of one batch; allowed: a list"),
+    (lambda: curvature.hvp(linear, jnp.ones(5), jnp.ones(5), (X, Z)), "look like the parts of one batch"),
+    (lambda: curvature.hessian(lambda w: w["a"], {"a": 1.0, "f": jnp.tanh}), "params['f'] is a PjitFunction"),
+    (
+        lambda: curvature.hessian(lambda m: 1.0, eqx.nn.MLP(2, 1, 3, 1, key=jax.random.key(0))),
+        "eqx.partition(model, eqx.is_inexact_array)",
+    ),
+    (lambda: curvature.trace(curvature.hessian(jnp.sum, jnp.ones(3)), key=0), "key is 0; allowed: one key"),
+    (lambda: curvature.spectral_density(curvature.hessian(jnp.sum, jnp.ones(3)), key=0), "key is 0; allowed: one key"),
+    (lambda: curvature.eigenpairs(curvature.hessian(jnp.sum, jnp.ones(3)), key=0), "key is 0; allowed: one key"),
+    (lambda: curvature.classify(jnp.sum, jnp.ones(3), key=None), "key is None; allowed: one key"),
+    (lambda: curvature.escape(jnp.sum, jnp.ones(3), key=jnp.ones(2)), "allowed: one key"),
+    (lambda: curvature.keskar_sharpness(jnp.sum, jnp.ones(3), key=jax.random.split(jax.random.key(0))), "one key"),
+    (lambda: curvature.filter_normalized_direction(jnp.ones(3), 7), "key is 7; allowed: one key"),
+    (
+        lambda: curvature.gauss_newton(lambda w: jnp.int32(w), lambda z: jnp.sum(z) * 1.0, jnp.ones(3)),
+        "the outputs is int32; allowed: floating-point",
+    ),
+    (lambda: curvature.hessian(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3)), "give it by jax.custom_jvp"),
+    (lambda: curvature.escape(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3), key=jax.random.key(0)), "custom_jvp"),
+    (lambda: _train_mode(copy=False), "nnx.merge(..., copy=True)"),
     (lambda: curvature.hvp(lambda w: jnp.sum(w), jnp.ones(3), jnp.ones(2)), "vector has shape (2,); allowed: (3,)"),
     (lambda: curvature.hessian(lambda w: jnp.sum(w), jnp.ones(3))(jnp.ones(2)), "vector has shape (2,); allowed: (3,)"),
     (lambda: curvature.hessian(lambda w: jnp.sum(w), jnp.ones(3))({"a": 1.0}), "vector has the structure"),

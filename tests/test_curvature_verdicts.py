@@ -137,6 +137,39 @@ def test_five_thousand_parameters(low, verdict):
     assert result.positive.lower <= 4999 + (low > 0) <= result.positive.upper + 1e-2
 
 
+def test_where_the_gradient_decides_a_dozen_products_are_enough():
+    mirror = np.random.default_rng(0).normal(size=5000)
+    batch = jnp.linspace(-0.5, 2, 5000)[None], jnp.asarray(mirror / np.linalg.norm(mirror), jnp.float32)[None]
+    options = {"key": jax.random.key(0), "gradient_tolerance": None}
+    brief, whole = (
+        curvature.classify(mirrored, 3 * jnp.ones(5000), [batch], spectrum=spectrum, **options)
+        for spectrum in (False, True)
+    )
+    assert brief.verdict == whole.verdict == "not critical"
+    assert brief.products <= 15 < whole.products
+    assert brief.confidence == 1
+    assert brief.spectrum is None
+    assert whole.spectrum is not None
+    assert np.isnan(brief.positive.value)
+    assert brief.positive[1:] == (0, 5000)
+    assert brief.minimum_ratio[1:] == (0, 1)
+    assert brief.bounds == (-np.inf, np.inf)
+    assert whole.smallest - 1e-3 <= brief.smallest < -0.3
+    assert whole.largest + 1e-3 >= brief.largest > 1.8
+    # A gradient near its tolerance is compared with the norm itself, and what the glimpse took is counted.
+    near = curvature.classify(mirrored, 3 * jnp.ones(5000), [batch], **{**options, "gradient_tolerance": 1e3})
+    assert near.verdict == "saddle"
+    assert near.products == whole.products + brief.products
+    slight = 1e-5 * jnp.ones(5000) + 3
+    tolerance = curvature.classify(mirrored, slight, [batch], **{**options, "gradient_tolerance": 0.0})
+    assert tolerance.verdict == "not critical"
+    # Of the size of the parameters beside which it is small.
+    far = {"center": 1e4 * jnp.ones(2000)}
+    point = curvature.classify(lambda p: jnp.sum((p["center"] - 1e4 - 0.01) ** 2), far, key=jax.random.key(1))
+    assert point.verdict == "minimum"
+    assert point.spectrum is not None
+
+
 def test_small_negative_eigenvalues_beside_a_few_large_ones_are_not_missed():
     rng = np.random.default_rng(1)
     values = jnp.asarray(np.r_[1e-2 * rng.normal(size=4995), [1, 2, 3, 4, 100]], jnp.float32)

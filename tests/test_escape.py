@@ -239,6 +239,31 @@ def test_in_bfloat16_the_loss_is_that_of_the_rounded_parameters(wall):
     assert escapes > 0 or wall > 0
 
 
+@pytest.mark.parametrize("constant", [10.0, 1000.0, -3.0, -1000.0])
+def test_a_constant_in_the_loss_hides_no_way_out(constant):
+    def loss_fn(w, batch=None):
+        scale = 1 if batch is None else jnp.mean(batch)
+        return scale * jnp.sum(1 - w[:2] ** 2 + w[:2] ** 4) + jnp.sum(w[2:] ** 2)
+
+    for key in KEYS[:3]:
+        plain, shifted = (
+            curvature.escape(
+                lambda w, batch, c=c: loss_fn(w, batch) + c,
+                jnp.zeros(20),
+                [jnp.ones(3)],
+                held_out=[jnp.ones(2)],
+                key=key,
+            )[1]
+            for c in (0.0, constant)
+        )
+        assert plain.reason == shifted.reason == "escaped"
+        fallen = float(shifted.loss_before - shifted.loss_after)
+        assert fallen == pytest.approx(float(plain.loss_before - plain.loss_after), rel=0.2)
+    # What can be gained is little still beside what is asked for.
+    _, found = curvature.escape(lambda w: loss_fn(w) + constant, jnp.zeros(20), key=KEYS[0], min_decrease=0.99)
+    assert found.reason == "no lower loss"
+
+
 def test_only_what_the_mask_names_moves():
     def loss_fn(p):
         return (1 - p["a"] * p["b"]) ** 2 + (1 - p["frozen"] * p["b"]) ** 2 + 0.0 * p["steps"]

@@ -177,8 +177,6 @@ def require_floating(name: str, tree: Any) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         raise ValueError(f"{name} has no leaves; allowed: a pytree with at least one array")
-    if size(tree) == 0:
-        raise ValueError(f"{name} has no entries; allowed: at least one number")
     for path, leaf in leaves:
         if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
             raise ValueError(
@@ -191,6 +189,8 @@ def require_floating(name: str, tree: Any) -> None:
                 f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; allowed: floating-point arrays (take "
                 "the others out, or fix them in the loss)"
             )
+    if size(tree) == 0:
+        raise ValueError(f"{name} has no entries; allowed: at least one number")
 
 
 def require_like(name: str, tree: Any, like: Any) -> None:
