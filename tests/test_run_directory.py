@@ -124,12 +124,14 @@ def test_resumption_leaves_what_is_the_users(run):
     mine = ["events.csv", ".writable", "events.out.tfevents.1.mine", "notes.tmp"]
     for name in mine:
         (run / name).write_text("mine")
-    (run / "events.dir").mkdir()
+    folders = ["events.dir", "events.out.tfevents.1.host.tricks"]
+    for name in folders:
+        (run / name).mkdir()
     done = train(run, *FLAGS)
     assert done.status == 0, done
     assert all((run / name).read_text() == "mine" for name in mine)
-    assert (run / "events.dir").is_dir()
-    assert len(list(run.glob("events.out.tfevents.*.tricks"))) == 1
+    assert all((run / name).is_dir() for name in folders)
+    assert len([path for path in run.glob("events.out.tfevents.*.tricks") if path.is_file()]) == 1
 
 
 def test_another_precision_is_the_users_mistake_and_moves_nothing(run):

@@ -56,22 +56,39 @@ def run(seed: int, numbers: Iterable[int], folder: Path) -> Iterator[Result]:
     """
     base = environment(folder)
     (folder / "home").mkdir(parents=True, exist_ok=True)
-    directories.prepare(folder / "runs", base)
     for number in numbers:
         place = folder / f"case-{seed}-{number}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        result = _run(cases.draw(seed, number, place), seed, place, folder / "runs", base)
+        result = run_case(cases.draw(seed, number, place), seed, place, folder / "runs", base)
         if not result.findings:
             shutil.rmtree(place)
         yield result
 
 
-def _run(case: Case, seed: int, folder: Path, runs: Path, base: Mapping[str, str]) -> Result:
+def run_case(case: Case, seed: int, folder: Path, runs: Path, base: Mapping[str, str], limit: float = _LIMIT) -> Result:
+    """Runs a case.
+
+    Args:
+        case: which.
+        seed: of all cases.
+        folder: of this one, empty.
+        runs: where runs to begin with are kept.
+        base: variables of every command.
+        limit: seconds for each command.
+
+    Returns:
+        What it came to.
+    """
     start = time.monotonic()
     chance = cases.of(seed, -1 - case.number)
-    damage = _furnish(case, folder, runs, seed)
-    mine = directories.contents(folder, names=_of_person(case, folder))
+    damage = _furnish(case, folder, runs, seed, base)
+    of_person = _of_person(case)
+    mine = {
+        path: content
+        for path, content in directories.contents(folder).items()
+        if path in of_person and content is not None
+    }
     found: list[str] = []
     statuses: list[int | None] = []
     promise = None
@@ -80,13 +97,14 @@ def _run(case: Case, seed: int, folder: Path, runs: Path, base: Mapping[str, str
         before = judgement.Before(
             mine=mine,
             files=files,
-            words=_words(case, damage),
+            words=_words(case, folder, damage),
             workdir="run" if case.workdir == str(folder / "run") and "--help" not in case.arguments else "",
             trains=case.script == "train.py",
             killed=signal.SIGKILL in signals or commands.TIMED_OUT in statuses,
             heard="2>" not in case.redirection,
+            full=bool(case.room),
         )
-        ended = _call(case, folder, base, signals, chance.uniform(0.0, 4.0))
+        ended = _call(case, folder, base, signals, chance.uniform(0.0, 4.0), limit)
         statuses.append(ended.status)
         found += [
             f"{line} ({_told(ended)})" for line in judgement.of_command(before, ended, directories.contents(folder))
@@ -100,13 +118,13 @@ def _run(case: Case, seed: int, folder: Path, runs: Path, base: Mapping[str, str
     return Result(case, damage, tuple(dict.fromkeys(found)), tuple(statuses), time.monotonic() - start)
 
 
-def _furnish(case: Case, folder: Path, runs: Path, seed: int) -> tuple[str, ...]:
+def _furnish(case: Case, folder: Path, runs: Path, seed: int, base: Mapping[str, str]) -> tuple[str, ...]:
     workdir = folder / "run"
     surroundings.write_config_files(folder)
     (folder / "file").write_text("mine")
     damage: tuple[str, ...] = ()
     if case.run:
-        directories.copy_run(runs / case.run, workdir, case.unfinished)
+        directories.copy_run(directories.prepared(runs, case.run, base), workdir, case.unfinished)
         if case.damaged:
             damage = damages.harm(workdir, cases.of(seed, -1 - case.number))
     for name in case.mine:
@@ -116,26 +134,31 @@ def _furnish(case: Case, folder: Path, runs: Path, seed: int) -> tuple[str, ...]
     return damage
 
 
-def _of_person(case: Case, folder: Path) -> tuple[str, ...]:
-    paths = (*(f"run/{name}" for name in case.mine), *(f"configs/{name}" for name in surroundings.CONFIG_FILES), "file")
-    return tuple(path for path in paths if (folder / path).is_file())
+def _of_person(case: Case) -> set[str]:
+    configs = {f"configs/{name}" for name in surroundings.CONFIG_FILES}
+    return {"file", *configs, *(f"run/{name}" for name in case.mine)}
 
 
-def _words(case: Case, damage: tuple[str, ...]) -> tuple[str, ...]:
+def _words(case: Case, folder: Path, damage: tuple[str, ...]) -> tuple[str, ...]:
     others = [*case.variables, *(line.split(" ")[0].split("/")[0] for line in damage)]
-    if case.run or case.mine or not case.workdir.endswith("/run"):
+    if case.run or case.mine or case.workdir != str(folder / "run"):
         others.append("--workdir")
+    if case.room:
+        others.append("cannot be written")
     return judgement.words_of(case.arguments, others)
 
 
-def _call(case: Case, folder: Path, base: Mapping[str, str], signals: tuple[int, ...], delay: float) -> Ended:
+def _call(
+    case: Case, folder: Path, base: Mapping[str, str], signals: tuple[int, ...], delay: float, limit: float
+) -> Ended:
     variables = {name: value for name, value in {**base, **case.variables}.items() if value is not None}
     return commands.run(
         [sys.executable, str(directories.ROOT / case.script), f"--workdir={case.workdir}", *case.arguments],
         folder=folder,
         environment=variables,
-        limit=_LIMIT,
+        limit=limit,
         redirection=case.redirection,
+        room=case.room,
         signals=signals,
         wait=lambda: time.sleep(delay),
     )

@@ -31,6 +31,7 @@ def run(
     environment: Mapping[str, str],
     limit: float,
     redirection: str = "",
+    room: int = 0,
     signals: Sequence[int] = (),
     wait: Callable[[], None] = lambda: None,
 ) -> Ended:
@@ -42,6 +43,7 @@ def run(
         environment: all its variables.
         limit: seconds after which it is killed.
         redirection: as a shell reads it; what is not redirected is kept.
+        room: KiB that a file may have; 0 for any.
         signals: to send, one after another.
         wait: returns when they are due; called once the command minds signals.
 
@@ -52,12 +54,12 @@ def run(
     start = time.monotonic()
     with open(printed, "wb") as output, open(said, "wb") as error:
         # A shell, because Popen cannot close a stream; `exec`, so that signals reach the command.
-        line = f"exec {shlex.join(command)} {redirection}"
+        line = f"ulimit -f {room or 'unlimited'}; exec {shlex.join(command)} {redirection}"
         process = subprocess.Popen(
             ["bash", "-c", line], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=error
         )
         if signals:
-            _until_ready(process)
+            _until_ready(process, command[1])
             wait()
         for number in signals:
             if process.poll() is None:
@@ -73,18 +75,18 @@ def run(
     return Ended(status, texts[0], texts[1], time.monotonic() - start)
 
 
-def _until_ready(process: subprocess.Popen[bytes]) -> None:
+def _until_ready(process: subprocess.Popen[bytes], script: str) -> None:
     """Before a script's first lines Python alone answers signals, which is nothing that the script could mend."""
+    if not os.path.isdir("/proc/self"):
+        time.sleep(1)
+        return
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, IndexError):
             status = Path(f"/proc/{process.pid}/status").read_text()
-            if "SigCgt" not in status:
-                break
             caught = int(status.split("SigCgt:")[1].split()[0], 16)
-            if caught & (1 << (signal.SIGTERM - 1)):
+            # The shell catches signals too.
+            words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+            if caught & (1 << (signal.SIGTERM - 1)) and words[1] == script.encode():
                 return
-        if not os.path.isdir("/proc/self"):
-            time.sleep(1)
-            return
         time.sleep(0.005)

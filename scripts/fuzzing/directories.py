@@ -1,6 +1,8 @@
 """What stands in a run directory before a command: files of a person, and perhaps a run."""
 
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,24 +37,29 @@ RUNS = {
 }
 
 
-def prepare(folder: Path, environment: Mapping[str, str]) -> None:
-    """Trains the runs that cases begin with.
+def prepared(folder: Path, name: str, environment: Mapping[str, str]) -> Path:
+    """A run that cases begin with, trained where it is not there yet.
 
     Args:
-        folder: for them, one below it for each name of `RUNS`; what is there is taken as it is.
-        environment: of the commands.
+        folder: of all of them.
+        name: in `RUNS`.
+        environment: of the command.
+
+    Returns:
+        Its directory.
     """
-    for name, flags in RUNS.items():
-        if not (folder / name / "summary.json").exists():
-            command = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG}", f"--workdir={folder / name}"]
-            subprocess.run([*command, *flags], check=True, env=environment, stdout=subprocess.DEVNULL)
+    workdir = folder / name
+    if not (workdir / "summary.json").exists():
+        command = [sys.executable, str(ROOT / "train.py"), f"--config={CONFIG}", f"--workdir={workdir}", *RUNS[name]]
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    return workdir
 
 
 def copy_run(source: Path, workdir: Path, unfinished: bool) -> None:
     """Puts a run where a command will look for one.
 
     Args:
-        source: as `prepare` made it.
+        source: as `prepared` made it.
         workdir: to be made.
         unfinished: as if it had been killed after the checkpoint before the last.
     """
@@ -76,15 +83,16 @@ def put(workdir: Path, names: tuple[str, ...]) -> None:
         path.write_text(json.dumps(name))
 
 
-def contents(folder: Path, *, names: tuple[str, ...] | None = None) -> dict[str, bytes | None]:
-    """All files in a folder, to be compared with those of later.
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """All that is in a folder, to be compared with what is there later.
 
     Args:
         folder: need not exist.
-        names: of files in it; None for all.
 
     Returns:
         Bytes by path, None for what is no file.
     """
-    paths = [folder / name for name in names] if names is not None else sorted(folder.rglob("*"))
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+    paths = [
+        Path(parent, name) for parent, *names in os.walk(folder, followlinks=True) for name in itertools.chain(*names)
+    ]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in sorted(paths)}

@@ -13,6 +13,7 @@ _REFUSED, _DIVERGED = 2, 3
 _LONGEST = 1500
 _JSON = ("config.json", "summary.json", "metrics.jsonl", "spectrum.json")
 _OF_TRAINING = ("config.json", "summary.json", "metrics.jsonl")
+_OF_READING = {"spectrum.json", "spectrum.png", "surface.png"}
 _PROMISE = re.compile(r"the same command goes on from step (\d+)")
 
 Contents = Mapping[str, bytes | None]
@@ -34,6 +35,8 @@ class Before(NamedTuple):
     killed: bool
     heard: bool
     """Whether standard error is kept."""
+    full: bool
+    """Whether the disk is, so that a command may be refused in the middle."""
 
 
 def of_command(before: Before, ended: Ended, files: Contents) -> list[str]:
@@ -82,20 +85,22 @@ def _of_text(before: Before, ended: Ended) -> list[str]:
 
 def _of_directory(before: Before, ended: Ended, files: Contents) -> list[str]:
     workdir = before.workdir
-    if not workdir:
+    if not workdir or before.full:
         return []
-    mine = {path for path in files if path.startswith(f"{workdir}/")}
     if ended.status == _REFUSED and workdir not in before.files and workdir in files:
         return ["it refused, and left a directory behind"]
-    changed = {path for path in mine | {*before.files} if before.files.get(path) != files.get(path)}
+    changed = {
+        path.removeprefix(f"{workdir}/")
+        for path in {*files, *before.files}
+        if path.startswith(f"{workdir}/") and before.files.get(path) != files.get(path)
+    }
     if ended.status == _REFUSED:
-        return [f"it refused, and changed {name}" for name in _OF_TRAINING if f"{workdir}/{name}" in changed]
+        return [f"it refused, and changed {name}" for name in _OF_TRAINING if name in changed]
     if ended.status != 0:
         return []
     if before.trains:
         return [f"it has ended well without {name}" for name in _OF_TRAINING if f"{workdir}/{name}" not in files]
-    written = {f"{workdir}/{name}" for name in ("spectrum.json", "spectrum.png", "surface.png")}
-    return [f"it only reads, and changed {path}" for path in sorted(changed & mine - written)]
+    return [f"it only reads, and changed {path}" for path in sorted(changed - _OF_READING)]
 
 
 def promised(ended: Ended) -> int | None:
@@ -154,10 +159,13 @@ def words_of(arguments: Iterable[str], others: Iterable[str]) -> tuple[str, ...]
         others: paths and variables.
 
     Returns:
-        Names of flags and fields, and the others.
+        Names of flags and fields, their values in quotes, and the others.
 
-    >>> words_of(["--config.model.dropout=2"], ["HOME"])
-    ('model.dropout', 'HOME')
+    >>> words_of(["--config.model.dropout=2", "stray"], ["HOME"])
+    ('model.dropout', "'2'", 'stray', 'HOME')
     """
-    names = (argument.lstrip("-").removeprefix("no").split("=")[0] for argument in arguments)
-    return tuple(word for word in (*(name.removeprefix("config.") for name in names), *others) if word)
+    words: list[str] = []
+    for argument in arguments:
+        name, is_given, value = argument.lstrip("-").removeprefix("no").partition("=")
+        words += [name.removeprefix("config."), *([repr(value)] if is_given else [])]
+    return tuple(word for word in (*words, *others) if word)

@@ -22,7 +22,7 @@ VARIABLES: tuple[dict[str, str | None], ...] = (
     {"XLA_FLAGS": "nonsense"},
     {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
     {"PYTHONIOENCODING": "ascii"},
-    {"PYTHONIOENCODING": "utf-16"},
+    {"PYTHONIOENCODING": "latin-1"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"HOME": ""},
     {"HOME": None, "PATH": None, "LANG": None},
