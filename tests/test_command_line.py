@@ -133,6 +133,13 @@ def test_environments_that_keep_jax_from_working(tmp_path, variables, said):
     assert said in train(tmp_path / "run", **variables).mistake()
 
 
+def test_pictures_are_drawn_whatever_matplotlib_is_told_to_show_them_with(tmp_path):
+    # A variable of JAX, so that nothing is imported yet.
+    done = train(tmp_path / "run", "--config.train.epochs=1", MPLBACKEND="nonsense", JAX_ENABLE_X64="0")
+    assert done.status == 0, done
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_a_command_that_has_ended_leaves_its_status(number):
     # What is left at the very end goes when Python has given up its handlers.

@@ -48,6 +48,8 @@ def run(
         default_config: of a command that has the flag --config, where it is not given.
     """
     screen.secure()
+    # Pictures go to files. A notebook leaves its own kind to what is started from it, which may lack it.
+    os.environ.pop("MPLBACKEND", None)
     for library in ("absl", "matplotlib"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     _silence_threads()
