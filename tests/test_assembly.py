@@ -27,6 +27,7 @@ RANGES = {
     "l1": (1e-5, 1e-4, 1e-3, 0.0),
     "l2": (1e-4, 1e-3, 1e-2, 0.0),
     "dropout": (0.1, 0.3, 0.5, 0.0),
+    "input_dropout": (0.2, 0.1, 0.4, 0.0),
     "batch_norm_momentum": (0.5, 0.9, 0.99, 0.8),
     "warmup_steps": (0, 2, 5, 1),
     "end_value": (1e-4, 5e-4, 1e-3, 2e-4),
@@ -55,7 +56,7 @@ def _default(name, shape):
 
 def _everything_on(name, shape):
     config = _default(name, shape)
-    config.model.dropout = 0.3
+    config.model.dropout = config.model.input_dropout = 0.3
     config.optimizer.l1 = config.optimizer.l2 = 1e-3
     return config
 

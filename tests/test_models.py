@@ -131,6 +131,16 @@ def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
     np.testing.assert_array_equal(apply(params, state, X)[0], off_apply(params, state, X)[0])
 
 
+def test_input_dropout_drops_features_alone_with_a_mask_of_its_own():
+    apply, params, state = _build(hidden_sizes=(7, 4), input_dropout=0.5)
+    plain, _, _ = _build(hidden_sizes=(7, 4))
+    key = jax.random.key(0)
+    dropped = models._drop(X, 0.5, jax.random.fold_in(key, 2))
+    assert not np.array_equal(dropped, X)
+    np.testing.assert_array_equal(apply(params, state, X, rng=key)[0], plain(params, state, dropped, rng=key)[0])
+    np.testing.assert_array_equal(apply(params, state, X)[0], plain(params, state, X)[0])
+
+
 def test_average_over_masks_is_weight_scaling_for_one_hidden_layer():
     apply, params, state = models.build(
         input_size=5, output_size=3, hidden_sizes=(256,), dropout=0.5, key=jax.random.key(0)
@@ -197,6 +207,7 @@ def test_variance_survives_a_large_mean():
         ({"initializer": "ones"}, "initializer"),
         ({"hidden_sizes": (0,)}, "sizes"),
         ({"dropout": 1.0}, "dropout"),
+        ({"input_dropout": 1.0}, "input_dropout"),
     ],
 )
 def test_wrong_arguments_are_named(options, named):

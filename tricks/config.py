@@ -40,6 +40,8 @@ class ModelConfig:
     """p of the moving averages: mean <- p mean + (1 - p) batch mean."""
     dropout: float = 0.0
     """Probability that a hidden unit is dropped."""
+    input_dropout: float = 0.0
+    """Probability that a feature of an example is dropped."""
     initializer: str = "he"
 
 
@@ -266,6 +268,7 @@ _RANGES: dict[str, _Check] = {
     ),
     "model.batch_norm_momentum": _FRACTION,
     "model.dropout": _FRACTION,
+    "model.input_dropout": _FRACTION,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.momentum": _FRACTION,
     "optimizer.second_moment_decay": _FRACTION,

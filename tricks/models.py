@@ -70,16 +70,23 @@ class _MLP(nnx.Module):
                 setattr(self, f"norm_{i}", norm)
 
     def __call__(
-        self, x: jax.Array, rng: jax.Array | None, batch_statistics: bool, dropout: float | jax.Array
+        self,
+        x: jax.Array,
+        rng: jax.Array | None,
+        batch_statistics: bool,
+        dropout: float | jax.Array,
+        input_dropout: float | jax.Array,
     ) -> jax.Array:
-        drops = isinstance(dropout, jax.Array) or dropout > 0
+        if rng is not None and _drops(input_dropout):
+            # The last layer's number, which no mask of hidden units has.
+            x = _drop(x, input_dropout, jax.random.fold_in(rng, self.layers - 1))
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
                 x = self.activation(x)
-                if drops and rng is not None:
+                if rng is not None and _drops(dropout):
                     x = _drop(x, dropout, jax.random.fold_in(rng, i))
         return x
 
@@ -93,6 +100,7 @@ def multilayer_perceptron(
     batch_norm: bool = False,
     batch_norm_momentum: float | jax.Array = 0.9,
     dropout: float | jax.Array = 0.0,
+    input_dropout: float | jax.Array = 0.0,
     initializer: str = "he",
 ) -> Network:
     """A multilayer perceptron: linear, batch normalization, activation, dropout, ..., linear.
@@ -106,6 +114,7 @@ def multilayer_perceptron(
         batch_norm_momentum: p of the moving averages: mean <- p mean + (1 - p) batch mean; a number, traced or not.
         dropout: probability that a hidden unit is dropped in training; survivors are scaled by 1 / (1 - dropout). A
             number, traced or not; the number 0 leaves dropout out of the program.
+        input_dropout: probability that a feature of an example is dropped; likewise.
         initializer: of the kernels: `he` or `glorot` (normal), `zeros`, or `identical`: all units of a hidden layer
             alike, incoming and outgoing, so that gradients keep them alike forever (He's scale). Biases start at zero.
 
@@ -132,6 +141,7 @@ def multilayer_perceptron(
     if min(sizes) < 1:
         raise ValueError(f"sizes are {sizes}; allowed: 1 or more each")
     require_decay("dropout", dropout)
+    require_decay("input_dropout", input_dropout)
     require_decay("batch_norm_momentum", batch_norm_momentum)
 
     def init(key: jax.Array) -> tuple[Params, ModelState]:
@@ -150,7 +160,7 @@ def multilayer_perceptron(
         if batch_statistics is None:
             batch_statistics = rng is not None
         module: _MLP = nnx.merge(_graph(sizes, activation, batch_norm), params, model_state)
-        outputs = module(x, rng, batch_statistics, dropout)
+        outputs = module(x, rng, batch_statistics, dropout, input_dropout)
         if not batch_statistics:
             return outputs, model_state
         of_batch = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
@@ -192,6 +202,10 @@ def _moved(averages: ModelState, of_batch: ModelState, momentum: float | jax.Arr
         return jnp.asarray(momentum, average.dtype) * average + jnp.asarray(1 - momentum, average.dtype) * batch
 
     return jax.tree.map(mixed, averages, of_batch)
+
+
+def _drops(rate: float | jax.Array) -> bool:
+    return isinstance(rate, jax.Array) or rate > 0
 
 
 def _drop(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:

@@ -31,6 +31,7 @@ FIELDS = {
     "model.batch_norm": Values(("true", "false"), _SWITCH),
     "model.batch_norm_momentum": Values(("0.9", "0", "0.99999999999"), (*_NUMBER, "1")),
     "model.dropout": Values(("0", "0.5", "0.9999999"), (*_NUMBER, "1")),
+    "model.input_dropout": Values(("0", "0.2"), (*_NUMBER, "1")),
     "model.initializer": Values(("he", "glorot", "zeros", "identical"), _WORD),
     "loss.name": Values(("cross_entropy", "softmax_squared_error"), (*_WORD, "squared_error", "sigmoid")),
     "optimizer.name": Values(("adam", "adamw", "lamb", "momentum", "rmsprop", "root_mean_square"), _WORD),
