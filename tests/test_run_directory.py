@@ -152,6 +152,13 @@ def test_a_field_that_an_older_run_lacks_has_its_default(run):
     assert "escape.noise is False there, True here" in train(run, *FLAGS, "--config.escape.noise=true").mistake()
 
 
+@pytest.mark.parametrize(("field", "value"), [("model.skips", 3), ("seed", "x"), ("loss.name", "hinge")])
+def test_those_who_only_read_name_the_file_of_a_config_that_is_none(run, field, value):
+    write_json(run / "config.json", read_json(run / "config.json") | {field: value})
+    line = run_python("scripts/spectrum.py", f"--workdir={run}").mistake()
+    assert f"--workdir {run} cannot be used: in its config.json, {field} is " in line
+
+
 def test_fields_of_another_version_are_named(tmp_path):
     fields = flatten(Config())
     with run_directory.opened(tmp_path, fields) as resuming:
