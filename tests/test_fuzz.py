@@ -21,7 +21,7 @@ def test_thirty_cases_hold(tmp_path):
     drawn = [cases.draw(_SEED, number, tmp_path) for number in range(200)]
     refused = [case.number for case in drawn if case.hostile and not case.signals]
     resumed = [case.number for case in drawn if case.damaged and not case.signals and case.script == "train.py"]
-    results = list(campaign.run(_SEED, [*refused[:25], *resumed[:5]], tmp_path))
+    results = list(campaign.run(_SEED, [*refused[:26], *resumed[:4]], tmp_path))
     assert len(results) == 30
     found = [campaign.told(result, _SEED) for result in results if result.findings]
     assert not found, "\n".join(found)
@@ -75,7 +75,7 @@ def _results(tmp_path, monkeypatch, fault, **case):
         hostile=False,
         signals=(),
     )._replace(**case)
-    return campaign.run_case(plain, 0, folder, tmp_path / "runs", campaign.environment(tmp_path), limit=5.0)
+    return campaign.run_case(plain, 0, folder, tmp_path / "runs", campaign.environment(tmp_path), limit=2.0)
 
 
 def test_what_holds_is_no_finding(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_what_holds_is_no_finding(tmp_path, monkeypatch):
         ("refused('seed')", "its error is no single line"),
         ("refused('error: seed' + 2000 * 'x')", "its error is 2011 characters long"),
         ("(W / 'metrics.jsonl').write_text(''); refused('error: seed')", "it refused, and changed metrics.jsonl"),
-        ("time.sleep(60)", "it did not end within 5 s"),
+        ("time.sleep(60)", "it did not end within 2 s"),
     ],
 )
 def test_faults_are_findings(tmp_path, monkeypatch, fault, said):

@@ -123,7 +123,8 @@ def _checkpoint_copied(workdir: Path, chance: random.Random) -> str:
 
 def _folder_more(workdir: Path, chance: random.Random) -> str:
     name = chance.choice(("00009999", "-1", "0x10", "1e3", "unreadable", "00000120.orbax-checkpoint-tmp-0", "①"))
-    (workdir / "checkpoints").mkdir(exist_ok=True)
+    if not (workdir / "checkpoints").is_dir():
+        return ""
     (workdir / "checkpoints" / name).mkdir(exist_ok=True)
     return f"checkpoints/{name} empty"
 
