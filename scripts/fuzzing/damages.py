@@ -98,9 +98,11 @@ def _field_of_json(workdir: Path, chance: random.Random) -> str:
     path = chance.choice(files)
     try:
         content = json.loads(path.read_bytes())
-        name = chance.choice(sorted(content))
-    except (OSError, ValueError, TypeError, IndexError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return ""
+    if not isinstance(content, dict) or not content:
+        return ""
+    name = chance.choice(sorted(content))
     if chance.random() < 0.3:
         del content[name]
     else:
