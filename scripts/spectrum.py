@@ -37,7 +37,7 @@ _TOLERANCE = flags.DEFINE_float("tolerance", None, "Share of the largest |eigenv
 _GRADIENT_TOLERANCE = flags.DEFINE_float(
     "gradient_tolerance", None, "Gradient norm up to which the point counts as critical.", lower_bound=0.0
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the random vectors.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the random vectors.", 0, 2**31 - 1)
 
 
 def main(arguments: list[str]) -> None:

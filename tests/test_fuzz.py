@@ -1,8 +1,10 @@
 """Random commands in random directories leave nothing broken, and the checks that say so notice what is."""
 
+import doctest
 import shutil
 import signal
 import sys
+import time
 
 import pytest
 
@@ -11,20 +13,24 @@ from tricks.config import Config, flatten
 
 sys.path.append(str(ROOT / "scripts"))
 
-from fuzzing import campaign, cases, directories, fields, kills
+from fuzzing import campaign, cases, directories, fields, judgement, kills
 
 _SEED = 0
 
 
 def test_thirty_cases_hold(tmp_path):
     # Those that are refused at the start take a second each, a run several.
-    drawn = [cases.draw(_SEED, number, tmp_path) for number in range(200)]
-    refused = [case.number for case in drawn if case.hostile and not case.signals]
-    resumed = [case.number for case in drawn if case.damaged and not case.signals and case.script == "train.py"]
-    results = list(campaign.run(_SEED, [*refused[:26], *resumed[:4]], tmp_path))
+    drawn = [case for case in (cases.draw(_SEED, number, tmp_path) for number in range(400)) if not case.signals]
+    refused = [case.number for case in drawn if case.hostile and not case.run]
+    resumed = [case.number for case in drawn if case.damaged and case.script == "train.py"]
+    results = list(campaign.run(_SEED, [*refused[:27], *resumed[:3]], tmp_path))
     assert len(results) == 30
     found = [campaign.told(result, _SEED) for result in results if result.findings]
     assert not found, "\n".join(found)
+
+
+def test_examples_of_the_judgement_are_true():
+    assert doctest.testmod(judgement).failed == 0
 
 
 def test_every_field_has_values():
@@ -142,10 +148,15 @@ best = {"seconds": time.time(), "test": None}
 """
 
 
+def _once_begun(workdir, *_):
+    while not (workdir / "begun").exists():
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(("checksum", "differing"), [("1", 0), ("int(killed)", 1)])
 def test_killed_runs_are_compared_with_one_that_was_not(tmp_path, monkeypatch, checksum, differing):
     monkeypatch.setattr(directories, "ROOT", tmp_path)
-    monkeypatch.setattr(kills, "_moment", lambda *_: None)
+    monkeypatch.setattr(kills, "_moment", _once_begun)
     (tmp_path / "train.py").write_text(_WELL + _TRAINED.replace("SUM", checksum))
     found = kills.differences(1, _SEED, tmp_path)
     assert len(found) == differing, found

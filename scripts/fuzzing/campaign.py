@@ -83,39 +83,38 @@ def run_case(case: Case, seed: int, folder: Path, runs: Path, base: Mapping[str,
     start = time.monotonic()
     chance = cases.of(seed, -1 - case.number)
     damage = _furnish(case, folder, runs, seed, base)
-    of_person = _of_person(case)
-    mine = {
-        path: content
-        for path, content in directories.contents(folder).items()
-        if path in of_person and content is not None
-    }
+    files = directories.contents(folder)
+    mine = {path: files[path] for path in sorted(_of_person(case) & {*files}) if files[path] is not None}
     found: list[str] = []
     statuses: list[int | None] = []
     promise = None
     for signals in (*case.signals, ()):
-        files = directories.contents(folder)
-        before = judgement.Before(
-            mine=mine,
-            files=files,
-            words=_words(case, folder, damage),
-            workdir="run" if case.workdir == str(folder / "run") and "--help" not in case.arguments else "",
-            trains=case.script == "train.py",
-            killed=signal.SIGKILL in signals or commands.TIMED_OUT in statuses,
-            heard="2>" not in case.redirection,
-            full=bool(case.room),
-        )
+        before = _before(case, folder, damage, mine, signals)
         ended = _call(case, folder, base, signals, chance.uniform(0.0, 4.0), limit)
         statuses.append(ended.status)
-        found += [
-            f"{line} ({_told(ended)})" for line in judgement.of_command(before, ended, directories.contents(folder))
-        ]
-        read = promise is not None and ended.status == 0 and ">" not in case.redirection
-        if read and f"at step {promise} of" not in ended.output:
-            found.append(f"step {promise} was promised ({_told(ended)})")
+        wrong = judgement.of_command(before, ended, directories.contents(folder))
+        if ">" not in case.redirection:
+            wrong += judgement.of_promise(promise, ended)
+        found += [f"{line} ({_told(ended)})" for line in wrong]
         promise = judgement.promised(ended)
         if ended.status in (2, 3):
             break
-    return Result(case, damage, tuple(dict.fromkeys(found)), tuple(statuses), time.monotonic() - start)
+    return Result(case, damage, tuple(found), tuple(statuses), time.monotonic() - start)
+
+
+def _before(
+    case: Case, folder: Path, damage: tuple[str, ...], mine: judgement.Contents, signals: tuple[int, ...]
+) -> judgement.Before:
+    return judgement.Before(
+        mine=mine,
+        files=directories.contents(folder),
+        words=_words(case, folder, damage),
+        workdir="run" if case.workdir == str(folder / "run") and "--help" not in case.arguments else "",
+        trains=case.script == "train.py",
+        killed=signal.SIGKILL in signals,
+        heard="2>" not in case.redirection,
+        full=bool(case.room),
+    )
 
 
 def _furnish(case: Case, folder: Path, runs: Path, seed: int, base: Mapping[str, str]) -> tuple[str, ...]:
@@ -141,7 +140,7 @@ def _of_person(case: Case) -> set[str]:
 
 def _words(case: Case, folder: Path, damage: tuple[str, ...]) -> tuple[str, ...]:
     others = [*case.variables, *(line.split(" ")[0].split("/")[0] for line in damage)]
-    if case.run or case.mine or case.workdir != str(folder / "run"):
+    if case.run or case.mine or case.script != "train.py" or case.workdir != str(folder / "run"):
         others.append("--workdir")
     if case.room:
         others.append("cannot be written")

@@ -29,7 +29,9 @@ _LINES = (
 def _file(workdir: Path, chance: random.Random) -> Path | None:
     # Those that everything hangs on as often as the many of the checkpoints.
     below = "*" if chance.random() < 0.5 else "checkpoints/**/*"
-    files = sorted(path for path in workdir.glob(below) if path.is_file() and path.name != ".lock")
+    found = [path for path in workdir.glob(below) if path.is_file() and path.name != ".lock"]
+    # Some names are random.
+    files = sorted(found, key=lambda path: (path.parent, path.stat().st_size, path.name))
     return chance.choice(files) if files else None
 
 

@@ -109,6 +109,20 @@ def promised(ended: Ended) -> int | None:
     return int(said.group(1)) if said else None
 
 
+def of_promise(step: int | None, ended: Ended) -> list[str]:
+    """Whether a command goes on from where the one before said that it would.
+
+    Args:
+        step: as `promised` gave it.
+        ended: how the command ended.
+
+    Returns:
+        As `of_command`.
+    """
+    kept = step is None or ended.status != 0 or f"at step {step} of" in ended.output
+    return [] if kept else [f"step {step} was promised"]
+
+
 def strict(text: bytes) -> str:
     """Why a text is no strict JSON; empty where it is.
 
