@@ -57,8 +57,11 @@ def main(arguments: list[str]) -> None:
         subject, tolerance=_TOLERANCE.value, gradient_tolerance=_GRADIENT_TOLERANCE.value, seed=_SEED.value
     )
     say(spectrum.table(subject, point))
-    write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
-    spectrum.draw(subject, point, workdir)
+    try:
+        write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
+        spectrum.draw(subject, point, workdir)
+    except OSError as error:
+        raise UserError(f"--workdir {workdir} cannot be written to ({error})") from error
     say(f"written: {workdir}/spectrum.json, spectrum.png, surface.png")
 
 
