@@ -142,6 +142,8 @@ def _words(case: Case, folder: Path, damage: tuple[str, ...]) -> tuple[str, ...]
     others = [*case.variables, *(line.split(" ")[0].split("/")[0] for line in damage)]
     if case.run or case.mine or case.script != "train.py" or case.workdir != str(folder / "run"):
         others.append("--workdir")
+    if "XLA_FLAGS" in case.variables:
+        others.append("devices")
     if case.room:
         others.append("cannot be written")
     return judgement.words_of(case.arguments, others)
