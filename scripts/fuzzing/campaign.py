@@ -139,7 +139,8 @@ def _of_person(case: Case) -> set[str]:
 
 
 def _words(case: Case, folder: Path, damage: tuple[str, ...]) -> tuple[str, ...]:
-    others = [*case.variables, *(line.split(" ")[0].split("/")[0] for line in damage)]
+    # JAX calls its variables by the names of its flags.
+    others = [*case.variables, *map(str.lower, case.variables), *(line.split(" ")[0].split("/")[0] for line in damage)]
     if case.run or case.mine or case.script != "train.py" or case.workdir != str(folder / "run"):
         others.append("--workdir")
     if "XLA_FLAGS" in case.variables:
