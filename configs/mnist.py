@@ -3,7 +3,8 @@
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist.py
 
-On 2 CPU cores: 31 s. Test accuracy over seeds 0 to 2: median 98.69 %, from 98.62 % to 98.71 %.
+On 2 CPU cores: 50 to 90 s. Test accuracy over seeds 0 to 4: median 98.89 %, from 98.77 % to 98.96 %. Another machine
+rounds otherwise, which moves a seed by 0.1 points or so: expect a median of 98.8 % or more, and 98.65 % to 99.05 %.
 """
 
 from tricks.config import Config
