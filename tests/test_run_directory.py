@@ -185,10 +185,10 @@ def test_of_two_that_begin_at_once_the_second_changes_nothing(tmp_path, monkeypa
 
 def test_a_directory_that_cannot_be_written_any_more_is_named(tmp_path):
     with (
-        pytest.raises(UserError, match=r"cannot be written to any more; .* \(No space left on device\)"),
+        pytest.raises(UserError, match=r"cannot be written to any more; .* \(No space left on device: x\)"),
         run_directory.opened(tmp_path, flatten(Config())),
     ):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
 
 
 _TRAIN = {"step": 80, "epoch": 2, "split": "train", "loss": 1.0, "learning_rate": 0.1}
