@@ -1,9 +1,10 @@
-"""MNIST, 784-512-512-10 with batch normalization, dropout and Adam under a cosine schedule.
+"""MNIST, 784-512-512-10 with batch normalization, noise and Adam under a cosine schedule.
 
 python scripts/prepare_data.py mnist
 python train.py --config=configs/mnist.py
 
-On 2 CPU cores: 31 s. Test accuracy over seeds 0 to 2: median 98.69 %, from 98.62 % to 98.71 %.
+On 2 CPU cores: 50 to 90 s. Test accuracy over seeds 0 to 4: median 98.89 %, from 98.77 % to 98.96 %. Another machine
+rounds otherwise, which moves a seed by 0.1 points or so: expect a median of 98.8 % or more, and 98.65 % to 99.05 %.
 """
 
 from tricks.config import Config
@@ -16,12 +17,14 @@ def get_config() -> Config:
     config.data.validation_fraction = 0.05
     config.model.hidden_sizes = (512, 512)
     config.model.batch_norm = True
-    config.model.dropout = 0.4
+    # As in the supervised baseline of Rasmus et al., arXiv 1507.02672; here features have a deviation of about 1.
+    config.model.noise = 0.3
+    config.model.input_noise = 1.0
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 5e-3
     config.schedule.shape = "cosine"
     config.schedule.warmup_steps = 200
-    config.train.epochs = 40
+    config.train.epochs = 60
     config.early_stopping.metric = "accuracy"
     config.checkpoint.every_epochs = 5
     return config

@@ -37,7 +37,7 @@ _TOLERANCE = flags.DEFINE_float("tolerance", None, "Share of the largest |eigenv
 _GRADIENT_TOLERANCE = flags.DEFINE_float(
     "gradient_tolerance", None, "Gradient norm up to which the point counts as critical.", lower_bound=0.0
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the random vectors.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the sample and of the random vectors.", 0, 2**31 - 1)
 
 
 def main(arguments: list[str]) -> None:
@@ -57,8 +57,11 @@ def main(arguments: list[str]) -> None:
         subject, tolerance=_TOLERANCE.value, gradient_tolerance=_GRADIENT_TOLERANCE.value, seed=_SEED.value
     )
     say(spectrum.table(subject, point))
-    write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
-    spectrum.draw(subject, point, workdir)
+    try:
+        write_json(workdir / "spectrum.json", spectrum.as_json(subject, point))
+        spectrum.draw(subject, point, workdir)
+    except OSError as error:
+        raise UserError(f"--workdir {workdir} cannot be written to ({error})") from error
     say(f"written: {workdir}/spectrum.json, spectrum.png, surface.png")
 
 

@@ -27,6 +27,8 @@ RANGES = {
     "l1": (1e-5, 1e-4, 1e-3, 0.0),
     "l2": (1e-4, 1e-3, 1e-2, 0.0),
     "dropout": (0.1, 0.3, 0.5, 0.0),
+    "noise": (0.3, 0.1, 0.5, 0.0),
+    "input_noise": (0.5, 1.0, 0.1, 0.0),
     "batch_norm_momentum": (0.5, 0.9, 0.99, 0.8),
     "warmup_steps": (0, 2, 5, 1),
     "end_value": (1e-4, 5e-4, 1e-3, 2e-4),
@@ -43,7 +45,7 @@ def _data():
 
 
 def _default(name, shape):
-    """No decays and no dropout."""
+    """No decays, no dropout and no noise."""
     config = Config()
     config.data.batch_size = 16
     config.model.hidden_sizes = (8,)
@@ -55,7 +57,7 @@ def _default(name, shape):
 
 def _everything_on(name, shape):
     config = _default(name, shape)
-    config.model.dropout = 0.3
+    config.model.dropout = config.model.noise = config.model.input_noise = 0.3
     config.optimizer.l1 = config.optimizer.l2 = 1e-3
     return config
 

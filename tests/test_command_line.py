@@ -125,11 +125,32 @@ def test_workdir_that_can_be_none(workdir, said):
     [
         ({"JAX_PLATFORMS": "cuda"}, "no device with JAX_PLATFORMS=cuda"),
         ({"JAX_DISABLE_JIT": "1"}, "JAX_DISABLE_JIT is set"),
+        ({"JAX_ENABLE_X64": "maybe"}, "JAX cannot read its variables: invalid truth value 'maybe'"),
         ({"XLA_FLAGS": "--xla_no_such_flag=1"}, "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"),
     ],
 )
 def test_environments_that_keep_jax_from_working(tmp_path, variables, said):
     assert said in train(tmp_path / "run", **variables).mistake()
+
+
+def test_pictures_are_drawn_whatever_matplotlib_is_told_to_show_them_with(tmp_path):
+    # A variable of JAX, so that nothing is imported yet.
+    done = train(tmp_path / "run", "--config.train.epochs=1", MPLBACKEND="nonsense", JAX_ENABLE_X64="0")
+    assert done.status == 0, done
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_command_that_has_ended_leaves_its_status(number):
+    # What is left at the very end goes when Python has given up its handlers.
+    code = (
+        "import os; from tricks.cli import command\n"
+        "class Late:\n"
+        f"    def __del__(self, kill=os.kill, own=os.getpid()): kill(own, {int(number)})\n"
+        "late = Late()\n"
+        "command.run(lambda arguments: command.DIVERGED)"
+    )
+    assert run_python("-c", code) == (3, "", "")
 
 
 def test_nan_that_jax_is_asked_to_look_for_is_divergence(tmp_path):

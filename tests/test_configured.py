@@ -119,11 +119,17 @@ def test_every_field_of_a_family_reaches_its_optimizer(name):
 def test_what_is_off_is_not_in_the_program_and_what_is_on_is_a_number():
     mesh = feed.make_mesh()
     static, hyper = configured.assemble(Config(), DATA, mesh, 10)
-    assert "dropout" not in hyper.model
+    assert not {"dropout", "noise", "input_noise"} & set(hyper.model)
     assert not {"l1", "l2"} & set(hyper.optimizer)
-    fields = {"model__dropout": 0.3, "optimizer__l1": 1e-4, "optimizer__l2": 1e-3}
+    fields = {
+        "model__dropout": 0.3,
+        "model__noise": 0.2,
+        "model__input_noise": 1.0,
+        "optimizer__l1": 1e-4,
+        "optimizer__l2": 1e-3,
+    }
     _, on = configured.assemble(_config(**fields), DATA, mesh, 10)
-    assert on.model["dropout"] == 0.3
+    assert [on.model[name] for name in ("dropout", "noise", "input_noise")] == [0.3, 0.2, 1.0]
     assert (on.optimizer["l1"], on.optimizer["l2"]) == (1e-4, 1e-3)
     others = {"optimizer__learning_rate": 0.5, "model__batch_norm_momentum": 0.5, "schedule__warmup_steps": 3}
     same, _ = configured.assemble(_config(**others), DATA, mesh, 20)

@@ -131,6 +131,33 @@ def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
     np.testing.assert_array_equal(apply(params, state, X)[0], off_apply(params, state, X)[0])
 
 
+@pytest.mark.parametrize("units", [512, 511])
+def test_noise_has_its_deviation_and_no_mean_and_is_independent(units):
+    drawn = [np.asarray(models._disturb(jnp.zeros((2000, units)), 0.3, jax.random.key(3), i)) for i in range(2)]
+    for noise in drawn:
+        assert abs(noise.mean()) < 5 * 0.3 / np.sqrt(noise.size)
+        np.testing.assert_allclose(noise.std(), 0.3, rtol=5 / np.sqrt(noise.size))
+        assert abs(noise.std(axis=0) - 0.3).max() < 6 * 0.3 / np.sqrt(2000)
+        # That of the sum of two uniform numbers.
+        np.testing.assert_allclose(((noise / 0.3) ** 4).mean(), 2.4, rtol=0.02)
+        half = units // 2
+        assert abs((noise[:, :half] * noise[:, -half:]).mean()) < 6 * 0.09 / np.sqrt(2000 * half)
+    assert abs((drawn[0] * drawn[1]).mean()) < 6 * 0.09 / np.sqrt(drawn[0].size)
+
+
+def test_noise_is_added_to_features_and_before_activations_in_training_alone():
+    key = jax.random.key(0)
+    noise_key = jax.random.fold_in(key, 2)
+    apply, params, state = _build(hidden_sizes=(7,), noise=0.3, input_noise=0.5, activation="tanh")
+    x = models._disturb(X, 0.5, noise_key, 0)
+    z = models._disturb(x @ params["linear_0"]["kernel"] + params["linear_0"]["bias"][None], 0.3, noise_key, 1)
+    expected = jnp.tanh(z) @ params["linear_1"]["kernel"] + params["linear_1"]["bias"][None]
+    np.testing.assert_allclose(apply(params, state, X, rng=key)[0], expected, rtol=1e-5)
+    plain, _, _ = _build(hidden_sizes=(7,), activation="tanh")
+    assert not np.allclose(apply(params, state, X, rng=key)[0], plain(params, state, X, rng=key)[0], rtol=1e-2)
+    np.testing.assert_array_equal(apply(params, state, X)[0], plain(params, state, X)[0])
+
+
 def test_average_over_masks_is_weight_scaling_for_one_hidden_layer():
     apply, params, state = models.build(
         input_size=5, output_size=3, hidden_sizes=(256,), dropout=0.5, key=jax.random.key(0)
@@ -197,6 +224,8 @@ def test_variance_survives_a_large_mean():
         ({"initializer": "ones"}, "initializer"),
         ({"hidden_sizes": (0,)}, "sizes"),
         ({"dropout": 1.0}, "dropout"),
+        ({"noise": -1.0}, "noise"),
+        ({"input_noise": float("nan")}, "input_noise"),
     ],
 )
 def test_wrong_arguments_are_named(options, named):

@@ -124,12 +124,14 @@ def test_resumption_leaves_what_is_the_users(run):
     mine = ["events.csv", ".writable", "events.out.tfevents.1.mine", "notes.tmp"]
     for name in mine:
         (run / name).write_text("mine")
-    (run / "events.dir").mkdir()
+    folders = ["events.dir", "events.out.tfevents.1.host.tricks"]
+    for name in folders:
+        (run / name).mkdir()
     done = train(run, *FLAGS)
     assert done.status == 0, done
     assert all((run / name).read_text() == "mine" for name in mine)
-    assert (run / "events.dir").is_dir()
-    assert len(list(run.glob("events.out.tfevents.*.tricks"))) == 1
+    assert all((run / name).is_dir() for name in folders)
+    assert len([path for path in run.glob("events.out.tfevents.*.tricks") if path.is_file()]) == 1
 
 
 def test_another_precision_is_the_users_mistake_and_moves_nothing(run):
@@ -162,6 +164,13 @@ def test_a_checkpoint_of_the_version_whose_rates_had_another_name_goes_on(tmp_pa
     assert float(transforms.current_learning_rate(loop.train.opt_state)) == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(("field", "value"), [("model.skips", 3), ("seed", "x"), ("loss.name", "hinge")])
+def test_those_who_only_read_name_the_file_of_a_config_that_is_none(run, field, value):
+    write_json(run / "config.json", read_json(run / "config.json") | {field: value})
+    line = run_python("scripts/spectrum.py", f"--workdir={run}").mistake()
+    assert f"--workdir {run} cannot be used: in its config.json, {field} is " in line
+
+
 def test_fields_of_another_version_are_named(tmp_path):
     fields = flatten(Config())
     with run_directory.opened(tmp_path, fields) as resuming:
@@ -188,10 +197,10 @@ def test_of_two_that_begin_at_once_the_second_changes_nothing(tmp_path, monkeypa
 
 def test_a_directory_that_cannot_be_written_any_more_is_named(tmp_path):
     with (
-        pytest.raises(UserError, match=r"cannot be written to any more; .* \(No space left on device\)"),
+        pytest.raises(UserError, match=r"cannot be written to any more; .* \(No space left on device: x\)"),
         run_directory.opened(tmp_path, flatten(Config())),
     ):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
 
 
 _TRAIN = {"step": 80, "epoch": 2, "split": "train", "loss": 1.0, "learning_rate": 0.1}

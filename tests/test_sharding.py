@@ -74,6 +74,7 @@ from tricks.training import assembly, chunk, configured, feed, programs
 config = Config()
 config.model.hidden_sizes = (64, 32)
 config.model.dropout = 0.4
+config.model.noise = config.model.input_noise = 0.3
 config.optimizer.learning_rate = 1e-2
 config.schedule.shape = "cosine"
 config.schedule.warmup_steps = 10
@@ -100,7 +101,7 @@ for a, b in zip(*map(jax.device_get, results)):
 
 
 def test_in_float64_three_epochs_agree_to_rounding():
-    # Where float32 rounding cannot hide it, a dropout mask or a statistic that depended on the devices would show.
+    # Where float32 rounding cannot hide it, a mask, a noise or a statistic that depended on the devices would show.
     done = run_python("-c", _FLOAT64, devices=8)
     assert done.status == 0, done.error[-2000:]
 

@@ -190,6 +190,19 @@ def test_damaged_runs_are_named(small, tmp_path):
     refused(copy, "model.width is no field")
 
 
+def test_a_directory_that_cannot_be_written_is_named(small, tmp_path):
+    copy = shutil.copytree(small, tmp_path / "copy")
+    (copy / "spectrum.json.tmp").mkdir()
+    line = _spectrum(f"--workdir={copy}", "--examples=50").mistake()
+    assert f"--workdir {copy} cannot be written to" in line
+
+
+def test_a_seed_that_no_key_can_hold_is_refused():
+    line = _spectrum("--workdir=runs/digits", f"--seed={2**63}").mistake()
+    assert "--seed=9223372036854775808" in line
+    assert "2147483647" in line
+
+
 def test_the_command_names_its_flags():
     done = _spectrum("--help")
     assert done.status == 0

@@ -59,6 +59,10 @@ class ModelConfig:
     """p of the moving averages: mean <- p mean + (1 - p) batch mean."""
     dropout: float = 0.0
     """Probability that a hidden unit is dropped."""
+    noise: float = 0.0
+    """Standard deviation of what is added in training to the input of every activation."""
+    input_noise: float = 0.0
+    """Likewise, to every feature."""
     initializer: str = "he"
 
 
@@ -285,6 +289,8 @@ _RANGES: dict[str, _Check] = {
     ),
     "model.batch_norm_momentum": _FRACTION,
     "model.dropout": _FRACTION,
+    "model.noise": _NOT_NEGATIVE,
+    "model.input_noise": _NOT_NEGATIVE,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.momentum": _FRACTION,
     "optimizer.second_moment_decay": _FRACTION,

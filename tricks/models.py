@@ -1,6 +1,7 @@
 """Networks as pure functions over plain dicts. The only module that imports Flax."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tricks.arguments import require_choice, require_decay
+from tricks.arguments import require_choice, require_decay, require_not_negative
 from tricks.random_words import random_words
 
 __all__ = ["ACTIVATIONS", "INITIALIZERS", "Apply", "ModelState", "Network", "Params", "build", "multilayer_perceptron"]
@@ -32,9 +33,9 @@ class Network(NamedTuple):
 
     `init(key) -> (params, model_state)` draws the initial weights and gives the running statistics;
     `apply(params, model_state, x, *, rng=None, batch_statistics=None) -> (outputs, new_model_state)` applies them to x
-    of shape (batch, features). `rng=None` means evaluation: running statistics and no dropout, and `model_state` comes
-    back as it was. With a key: batch statistics and dropout. `batch_statistics` True or False chooses those apart from
-    dropout.
+    of shape (batch, features). `rng=None` means evaluation: running statistics, no dropout and no noise, and
+    `model_state` comes back as it was. With a key: batch statistics, dropout and noise. `batch_statistics` True or
+    False chooses those apart from the others.
     """
 
     init: Callable[[jax.Array], tuple[Params, ModelState]]
@@ -72,16 +73,24 @@ class _MLP(nnx.Module):
                 setattr(self, f"norm_{i}", norm)
 
     def __call__(
-        self, x: jax.Array, rng: jax.Array | None, batch_statistics: bool, dropout: float | jax.Array
+        self,
+        x: jax.Array,
+        rng: jax.Array | None,
+        batch_statistics: bool,
+        dropout: float | jax.Array,
+        noise: float | jax.Array,
+        input_noise: float | jax.Array,
     ) -> jax.Array:
-        drops = isinstance(dropout, jax.Array) or dropout > 0
+        # A key that no mask has.
+        noise_key = None if rng is None else jax.random.fold_in(rng, self.layers)
+        x = _disturb(x, input_noise, noise_key, 0)
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
-                x = self.activation(x)
-                if drops and rng is not None:
+                x = self.activation(_disturb(x, noise, noise_key, i + 1))
+                if rng is not None and _is_on(dropout):
                     x = _drop(x, dropout, jax.random.fold_in(rng, i))
         return x
 
@@ -95,6 +104,8 @@ def multilayer_perceptron(
     batch_norm: bool = False,
     batch_norm_momentum: float | jax.Array = 0.9,
     dropout: float | jax.Array = 0.0,
+    noise: float | jax.Array = 0.0,
+    input_noise: float | jax.Array = 0.0,
     initializer: str = "he",
 ) -> Network:
     """A multilayer perceptron: linear, batch normalization, activation, dropout, ..., linear.
@@ -108,6 +119,9 @@ def multilayer_perceptron(
         batch_norm_momentum: p of the moving averages: mean <- p mean + (1 - p) batch mean; a number, traced or not.
         dropout: probability that a hidden unit is dropped in training; survivors are scaled by 1 / (1 - dropout). A
             number, traced or not; the number 0 leaves dropout out of the program.
+        noise: standard deviation of what is added in training to the input of every activation, which has one of 1
+            where it is normalized; a number, traced or not; the number 0 leaves it out of the program.
+        input_noise: likewise, to every feature.
         initializer: of the kernels: `he` or `glorot` (normal), `zeros`, or `identical`: all units of a hidden layer
             alike, incoming and outgoing, so that gradients keep them alike forever (He's scale). Biases start at zero.
 
@@ -115,7 +129,8 @@ def multilayer_perceptron(
         A `Network` with x of shape (batch, input_size) and outputs of shape (batch, output_size).
 
     Raises:
-        ValueError: for an unknown activation or initializer, a size below 1, a dropout or momentum outside [0, 1).
+        ValueError: for an unknown activation or initializer, a size below 1, a dropout or momentum outside [0, 1), a
+            negative noise.
 
     >>> network = multilayer_perceptron(input_size=4, output_size=2, hidden_sizes=(8,))
     >>> params, state = network.init(jax.random.key(0))
@@ -126,7 +141,7 @@ def multilayer_perceptron(
     ['linear_0', 'linear_1']
 
     Source: the lectures; He et al., arXiv 1502.01852; Glorot and Bengio 2010; Ioffe and Szegedy, arXiv 1502.03167;
-    Srivastava et al. 2014.
+    Srivastava et al. 2014; noise: Rasmus et al., arXiv 1507.02672, whose supervised baseline has it.
     """
     require_choice("activation", activation, ACTIVATIONS)
     require_choice("initializer", initializer, INITIALIZERS)
@@ -134,6 +149,8 @@ def multilayer_perceptron(
     if min(sizes) < 1:
         raise ValueError(f"sizes are {sizes}; allowed: 1 or more each")
     require_decay("dropout", dropout)
+    require_not_negative("noise", noise)
+    require_not_negative("input_noise", input_noise)
     require_decay("batch_norm_momentum", batch_norm_momentum)
 
     def init(key: jax.Array) -> tuple[Params, ModelState]:
@@ -152,7 +169,7 @@ def multilayer_perceptron(
         if batch_statistics is None:
             batch_statistics = rng is not None
         module: _MLP = nnx.merge(_graph(sizes, activation, batch_norm), params, model_state)
-        outputs = module(x, rng, batch_statistics, dropout)
+        outputs = module(x, rng, batch_statistics, dropout, noise, input_noise)
         if not batch_statistics:
             return outputs, model_state
         of_batch = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
@@ -196,14 +213,31 @@ def _moved(averages: ModelState, of_batch: ModelState, momentum: float | jax.Arr
     return jax.tree.map(mixed, averages, of_batch)
 
 
+def _is_on(strength: float | jax.Array) -> bool:
+    return isinstance(strength, jax.Array) or strength > 0
+
+
 def _drop(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     # Sixteen random bits a unit. The rate is thereby rounded to a multiple of 2^-16, and the survivors are scaled by
     # what it was rounded to.
-    units = x.shape[-1]
-    words = _random_words(key, (*x.shape[:-1], -(-units // 2)))
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :units]
+    halves = _random_halves(key, x.shape)
     kept = jnp.maximum(jnp.round((1 - rate) * 2**16), 1)
     return jnp.where(halves < kept.astype(jnp.uint32), x * (2**16 / kept).astype(x.dtype), 0)
+
+
+def _disturb(x: jax.Array, deviation: float | jax.Array, key: jax.Array | None, number: int) -> jax.Array:
+    if key is None or not _is_on(deviation):
+        return x
+    halves = _random_halves(key=jax.random.fold_in(key, number), shape=x.shape)
+    # The sum of two bytes: near enough to a Gaussian, as every unit of the next layer sums over many.
+    total = (halves & 0xFF).astype(x.dtype) + (halves >> 8).astype(x.dtype) - 255
+    return x + jnp.asarray(deviation / math.sqrt((2**16 - 1) / 6), x.dtype) * total
+
+
+def _random_halves(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    units = shape[-1]
+    words = _random_words(key, (*shape[:-1], -(-units // 2)))
+    return jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :units]
 
 
 def _random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

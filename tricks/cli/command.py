@@ -1,5 +1,6 @@
 """How every command of this project reads its flags and ends: one line for a mistake, and an exit status."""
 
+import atexit
 import difflib
 import itertools
 import logging
@@ -14,9 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import config_flags
+
+try:
+    import jax
+except ValueError as error:
+    # JAX reads its variables when it is imported, before there is a command to end.
+    print(f"error: JAX cannot read its variables: {error}; correct or unset that one", file=sys.stderr)
+    sys.exit(2)
 
 from tricks import config, paths
 from tricks.cli import compilation_cache, screen
@@ -41,6 +48,8 @@ def run(
         default_config: of a command that has the flag --config, where it is not given.
     """
     screen.secure()
+    # Pictures go to files. A notebook leaves its own kind to what is started from it, which may lack it.
+    os.environ.pop("MPLBACKEND", None)
     for library in ("absl", "matplotlib"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     _silence_threads()
@@ -49,6 +58,7 @@ def run(
         # the garbage collector.
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.default_int_handler)
+    atexit.register(_ignore_signals)
     try:
         arguments = _parse(sys.argv, define, default_config)
         compilation_cache.enable()
@@ -74,6 +84,12 @@ def run(
             raise
         status = _fail(DivergedError("JAX_DEBUG_NANS has found a nan; unset it, and the run tells its step"), DIVERGED)
     sys.exit(status)
+
+
+def _ignore_signals() -> None:
+    """Python takes handlers back before it is gone, and a command that has ended would seem to have been killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _silence_threads() -> None:

@@ -47,9 +47,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
-    config = configuration.unflatten(run_directory.read_config(workdir))
-    configuration.validate(config)
-    configured.check(config)
+    config = _config_of(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
     data = load_data(
@@ -64,3 +62,14 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
     chosen, step = stored_weights.read(workdir / "checkpoints", weights, like)
     return FinishedRun(config, data, network, configured.find_loss(config), chosen, step)
+
+
+def _config_of(workdir: Path) -> configuration.Config:
+    fields = run_directory.read_config(workdir)
+    try:
+        config = configuration.unflatten(fields)
+        configuration.validate(config)
+        configured.check(config)
+    except UserError as error:
+        raise UserError(f"--workdir {workdir} cannot be used: in its {run_directory.CONFIG}, {error}") from error
+    return config

@@ -18,7 +18,7 @@ from tricks.training import assembly, feed, optimizer
 from tricks.training.assembly import EscapePlan, Hyper, Static
 
 # Options of the network that are numbers, and so may be traced.
-_MODEL_NUMBERS = ("dropout", "batch_norm_momentum")
+_MODEL_NUMBERS = ("dropout", "noise", "input_noise", "batch_norm_momentum")
 _RISING = frozenset({"accuracy"})
 
 

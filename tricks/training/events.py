@@ -53,7 +53,8 @@ class Events:
 def _write_all(directory: Path, records: "SimpleQueue[Record | None]") -> None:
     # Others may keep events there too.
     for before in directory.glob(f"events.out.tfevents.*{_SUFFIX}"):
-        before.unlink()
+        if not before.is_dir():
+            before.unlink()
     writer = _summary_writer()(str(directory), filename_suffix=_SUFFIX)
     while (record := records.get()) is not None:
         for name, value in record.values.items():

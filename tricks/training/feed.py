@@ -69,7 +69,10 @@ def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 
     Plan(batch_size=32, chunk_lengths=(8, 8, 8, 7))
     """
     if batch_size > examples:
-        raise UserError(f"data.batch_size is {batch_size}; the training part has {examples} examples: choose no more")
+        raise UserError(
+            f"data.batch_size is {batch_size}; the training part has {examples} examples: choose no more, or a smaller "
+            "data.validation_fraction"
+        )
     if batch_size % devices:
         near = max(batch_size // devices, 1) * devices
         raise UserError(

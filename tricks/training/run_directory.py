@@ -58,7 +58,8 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{what} ({error.strerror or error})") from error
+        which = f": {error.filename}" if error.filename else ""
+        raise UserError(f"{what} ({error.strerror or error}{which})") from error
 
 
 def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
