@@ -51,7 +51,8 @@ def escape(
         held_out: other batches of the same kind. None takes the loss as exact: right for all the data, wrong for a
             sample, whose curvature is always partly its own.
         key: of the random start.
-        min_decrease: share of the loss that a step must lower it by.
+        min_decrease: share of what can be gained that a step must bring. That is the loss, or |eigenvalue| / 2 times
+            (1 + |params|)^2 where that is less, so that a constant in the loss makes no difference.
         max_products: of Hessian-vector products.
         basis_size: vectors of the size of the parameters that are kept in memory; 8 more at most.
         noise: where derivatives vanish, take Gaussian noise instead: as much of it as raises the loss by 1 % at most.
