@@ -277,6 +277,22 @@ def test_only_what_the_mask_names_moves():
     assert float(found.loss_after) == pytest.approx(float(loss_fn(new)), rel=1e-5)
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize(("second", "reason"), [(-1.0, "escaped"), (2.0, "no negative curvature")])
+def test_every_product_is_counted(held_out, second, reason):
+    """Two span the plane; one more is on the held-out batch, or tells what derivatives reach where there is no way."""
+    batches = [jnp.ones(1)]
+    _, found = curvature.escape(
+        lambda w, batch: 1 + (w[0] ** 2 + second * w[1] ** 2 + w[1] ** 4) * jnp.mean(batch),
+        jnp.zeros(2),
+        batches,
+        held_out=batches if held_out else None,
+        key=KEYS[0],
+    )
+    assert found.reason == reason
+    assert found.products == (2 if reason == "escaped" and not held_out else 3)
+
+
 def test_products_and_memory_are_bounded():
     diagonal = jnp.linspace(-1e-6, 1, 2000)
 

@@ -398,6 +398,26 @@ def test_what_is_missing_is_named():
         transforms.perturb_on_plateau(optax.sgd(0.1), -1)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_both_ways_are_tried_at_full_length_before_a_shorter_one(side):
+    """The loss falls at one place alone, the first length of a parabola of curvature -1, on one side."""
+    first = (2 * 0.1) ** 0.5
+
+    def losses_at(a):
+        inside = jnp.abs(a - side * first) < 1e-3
+        return jnp.where(a == 0, 1.0, jnp.where(inside, 0.5, 2.0))[None]
+
+    found = line_search.along(losses_at, jnp.array([-1.0]), longest=jnp.float32(9), min_decrease=0.01)
+    assert float(found.distance) == pytest.approx(side * first, rel=1e-5)
+    # At 0, one way, the other, and then twice as far.
+    assert int(found.trials) == 4
+    nowhere = line_search.along(
+        lambda a: 1 + a[None] ** 2, jnp.array([-1.0]), longest=jnp.float32(9), min_decrease=0.01
+    )
+    assert float(nowhere.distance) == 0
+    assert int(nowhere.trials) == line_search.MOST_TRIALS + 1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

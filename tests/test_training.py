@@ -163,6 +163,21 @@ def test_plan_covers_every_full_batch_in_at_most_two_lengths(examples, batch, ch
     assert max(plan.chunk_lengths) - min(plan.chunk_lengths) <= 1
 
 
+@pytest.mark.parametrize(
+    ("steps", "chunk_steps", "lengths"),
+    [
+        (14, 10, (7, 7)),
+        (15, 7, (5, 5, 5)),
+        (35, 16, (7,) * 5),  # Two chunks more than are needed, but one program less.
+        (49, 20, (17, 16, 16)),  # Seven of seven would be more than twice as many.
+        (3, 2, (1, 1, 1)),
+        (4, 4, (4,)),
+    ],
+)
+def test_chunks_come_out_even_where_that_takes_no_more_than_twice_as_many(steps, chunk_steps, lengths):
+    assert feed.plan_epoch(10 * steps + 3, 10, chunk_steps).chunk_lengths == lengths
+
+
 def test_batch_larger_than_the_data_is_refused():
     with pytest.raises(UserError, match=r"data\.batch_size is 33; the training part has 32"):
         feed.plan_epoch(32, 33, 10)

@@ -586,3 +586,12 @@ def test_an_average_that_bfloat16_cannot_move_moves_in_float32():
         averages[name] = float(state.v[0])
     assert averages["wide"] == pytest.approx(1 - 0.999**3000, rel=1e-4)
     assert averages["plain"] < 0.6
+
+
+def test_a_mask_that_is_traced_is_named():
+    with pytest.raises(ValueError, match=r"mask holds .*Tracer.* at \['w'\]; allowed: True and False"):
+        jax.jit(lambda mark: transforms.add_l2_decay(0.1, mask={"w": mark}).init({"w": jnp.ones((2, 2))}))(True)
+    tx = transforms.add_l2_decay(0.1, mask={"w": jnp.bool_(True), "v": np.bool_(False)})
+    params = {"w": jnp.ones((2, 2)), "v": jnp.ones((2, 2))}
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    assert [float(updates[name][0, 0]) for name in "wv"] == pytest.approx([0.1, 0.0])
