@@ -71,6 +71,7 @@ _CALCULATING = {"jax", "numpy", "optax", "scipy", "flax"}
 # A warning is the caller's to show or not.
 _CALCULATING |= {
     "collections",
+    "contextlib",
     "dataclasses",
     "functools",
     "importlib",
