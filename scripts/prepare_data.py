@@ -21,7 +21,13 @@ _MANUAL_DIR = flags.DEFINE_string("manual_dir", "", "Folder with the set's origi
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise UserError("give the name of one data set: python scripts/prepare_data.py mnist")
-    path = prepared.prepare(arguments[0], directory=_DATA_DIR.value, manual_directory=_MANUAL_DIR.value)
+    path = prepared.prepare(
+        arguments[0],
+        directory=_DATA_DIR.value,
+        manual_directory=_MANUAL_DIR.value,
+        # Bars are for a screen, not for a file of log lines.
+        progress=sys.stderr is not None and sys.stderr.isatty(),
+    )
     print(f"prepared {arguments[0]} in {path}")
 
 

@@ -141,4 +141,5 @@ def mnist_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "scripts/prepare_data.py", "mnist", f"--data_dir={directory}", f"--manual_dir={MNIST_FILES}"
             )
             assert done.status == 0, done
+            assert "\r" not in done.error, "progress bars off a terminal"
     return directory

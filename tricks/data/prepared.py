@@ -49,13 +49,14 @@ def read(name: str, directory: str = "") -> Raw:
     return raw
 
 
-def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Path:
+def prepare(name: str, *, directory: str = "", manual_directory: str = "", progress: bool = False) -> Path:
     """Downloads and prepares a set as array records, and caches its decoded arrays. Needs TensorFlow.
 
     Args:
         name: of the set in TensorFlow Datasets.
         directory: where to prepare it; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         manual_directory: a folder with the set's original files; what is found there is not downloaded.
+        progress: show the bars of TensorFlow Datasets.
 
     Returns:
         The folder of the prepared set.
@@ -77,6 +78,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "") -> Pa
     if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         raise UserError(_unknown(name, tfds))
     try:
+        (tfds.enable_progress_bar if progress else tfds.disable_progress_bar)()
         builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
         _check_classification(name, builder.info, tfds)
         download = tfds.download.DownloadConfig(manual_dir=manual_directory or None)
