@@ -113,10 +113,12 @@ def pruned(traced: Any, wanted: Iterable[bool]) -> tuple[Any, list[bool]]:
         The shorter function, and for each argument whether it is still one.
 
     >>> shorter, needed = pruned(jax.make_jaxpr(lambda x, y: (x + 1, x * y))(1.0, 1.0), [True, False])
-    >>> len(shorter.eqns), needed
-    (1, [True, False])
+    >>> [eqn.primitive.name for eqn in steps(shorter)], needed
+    (['add'], [True, False])
     """
-    return partial_eval.dce_jaxpr(_opened(traced)[0], list(wanted))
+    inner, consts = _opened(traced)
+    shorter, needed = partial_eval.dce_jaxpr(inner, list(wanted))
+    return (core.ClosedJaxpr(shorter, list(consts)) if consts else shorter), needed
 
 
 def evaluated(traced: Any, arguments: Iterable[Any]) -> list[Any]:
