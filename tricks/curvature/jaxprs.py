@@ -197,7 +197,11 @@ def _step(eqn: Any, arguments: list[Any], known: dict[int, Any]) -> list[Any]:
 
 
 def _scan(params: dict[str, Any], arguments: list[Any], known: dict[int, Any]) -> list[Any]:
-    ends = params["num_consts"], params["num_consts"] + params["num_carry"]
+    if "ft_in" in params:  # As JAX has it from 0.12 on.
+        count, carried, _ = (len(part) for part in params["ft_in"].unpack())
+    else:
+        count, carried = params["num_consts"], params["num_carry"]
+    ends = count, count + carried
     fixed, carry, rows = arguments[: ends[0]], arguments[ends[0] : ends[1]], arguments[ends[1] :]
 
     def body(carry: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
