@@ -205,3 +205,29 @@ def test_a_part_of_the_parameters_may_be_fixed_integers():
     params = {"w": W, "steps": jnp.int32(3)}
     operator = curvature.hessian(lambda p: p["steps"] * jnp.sum(p["w"] ** 2), params, mask={"w": True, "steps": False})
     assert operator({"w": jnp.ones(3), "steps": None})["w"].tolist() == [6, 6, 6]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_how_random_bits_are_made_is_a_part_of_the_function(inside):
+    key = jax.random.key(7)
+    found = []
+    for flag in (True, False, True):
+
+        def loss_fn(w, flag=flag):
+            with jax.threefry_partitionable(flag if inside else jax.config.jax_threefry_partitionable):
+                return jnp.sum(jnp.where(jax.random.bernoulli(key, 0.5, (8,)), w**2, 0.0))
+
+        with jax.threefry_partitionable(flag):
+            found.append(curvature.hessian(loss_fn, jnp.ones(8))(jnp.ones(8)).tolist())
+            assert found[-1] == curvature.hvp(loss_fn, jnp.ones(8), jnp.ones(8)).tolist()
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_complex_numbers_inside_a_loss_are_taken(recompute):
+    def loss_fn(w):
+        return jnp.sum(jnp.abs(jnp.fft.fft(w**2)) ** 2)
+
+    expected = jax.jvp(jax.grad(loss_fn), (W,), (jnp.ones(3),))[1]
+    operator = curvature.hessian(loss_fn, W, recompute=recompute)
+    np.testing.assert_allclose(operator(jnp.ones(3)), expected, rtol=1e-5)

@@ -154,3 +154,13 @@ def test_a_loss_that_asks_python_for_random_numbers_is_refused(escapes):
         jnp.ones(3),
     )
     assert same(jnp.ones(3)).tolist() == [4, 4, 4]
+
+
+def test_of_many_keys_none_overlooks_what_is_no_derivative():
+    def loss_fn(p, batch):
+        return jnp.mean((jnp.tanh(reversed_gradient(batch[0] @ p["w"])) @ p["v"] - batch[1]) ** 2)
+
+    operator = curvature.hessian(loss_fn, P0, [BATCH])
+    for seed in range(60):
+        with pytest.raises(ValueError, match="not symmetric"):
+            curvature.trace(operator, key=jax.random.key(seed))

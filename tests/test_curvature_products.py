@@ -235,6 +235,7 @@ WRONG = [
     (lambda: curvature.hessian(lambda w: w["a"], {"a": jnp.ones(())}, mask={"b": True}), "mask has the structure"),
     (lambda: curvature.hessian(lambda w: w["a"], {"a": jnp.ones(())}, mask={"a": False}), "mask chooses no parameters"),
     (lambda: curvature.hessian(linear, jnp.ones(5), (X, Z)), "look like the parts of one batch; allowed: a list"),
+    (lambda: curvature.hessian(linear, jnp.ones(5), {"x": X, "y": Z}), "batches is a dict; allowed: a list of batches"),
     (lambda: curvature.hessian(linear, jnp.ones(5), [X, Z]), "look like the parts of one batch; allowed: a list"),
     (lambda: curvature.hvp(linear, jnp.ones(5), jnp.ones(5), (X, Z)), "look like the parts of one batch"),
     (lambda: curvature.hessian(lambda w: w["a"], {"a": 1.0, "f": jnp.tanh}), "params['f'] is a PjitFunction"),
@@ -251,7 +252,7 @@ WRONG = [
     (lambda: curvature.filter_normalized_direction(jnp.ones(3), 7), "key is 7; allowed: one key"),
     (
         lambda: curvature.gauss_newton(lambda w: jnp.int32(w), lambda z: jnp.sum(z) * 1.0, jnp.ones(3)),
-        "the outputs is int32; allowed: floating-point",
+        "model_fn returns int32; allowed: floating-point outputs",
     ),
     (lambda: curvature.hessian(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3)), "give it by jax.custom_jvp"),
     (lambda: curvature.escape(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3), key=jax.random.key(0)), "custom_jvp"),

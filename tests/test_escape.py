@@ -264,6 +264,13 @@ def test_a_constant_in_the_loss_hides_no_way_out(constant):
     assert found.reason == "no lower loss"
 
 
+def test_a_loss_that_is_nearly_zero_at_a_saddle_may_fall_far():
+    for constant in (0.0, 1e-30, -1e-9):
+        _, found = curvature.escape(lambda w, c=constant: w[0] ** 2 - w[1] ** 2 + c, jnp.zeros(2), key=KEYS[0])
+        assert found.reason == "escaped"
+        assert found.loss_after < -10
+
+
 def test_only_what_the_mask_names_moves():
     def loss_fn(p):
         return (1 - p["a"] * p["b"]) ** 2 + (1 - p["frozen"] * p["b"]) ** 2 + 0.0 * p["steps"]

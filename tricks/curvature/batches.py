@@ -25,6 +25,8 @@ def grouped(batches: Sequence[Any]) -> tuple[list[Any], list[jax.Array]]:
     """
     if hasattr(batches, "shape"):
         raise ValueError(f"batches is an array of shape {batches.shape}; allowed: a list of batches, such as [(x, y)]")
+    if isinstance(batches, dict):
+        raise ValueError("batches is a dict; allowed: a list of batches, such as [{'x': x, 'y': y}]")
     one = isinstance(batches, tuple)
     batches = list(batches)
     shapes = [jnp.shape(batch) for batch in batches if hasattr(batch, "shape")]

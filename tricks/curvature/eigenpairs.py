@@ -1,5 +1,6 @@
 """Ends of an operator's spectrum, after a look at whether it has one."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
 from tricks.curvature.products import Operator
 from tricks.curvature.rounding import GROSS, asymmetry_allowed, is_coarse
 from tricks.memory import require_memory
+
+_LOOKS = 4  # Random vectors.
 
 
 def eigenpairs(
@@ -118,7 +121,7 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
     ...
     ValueError: the operator is not symmetric: u.Av and v.Au differ by 2 of their size; ...
     """
-    once, change, ab, ba, scale = _look(operator, key)
+    once, change, asymmetry, share = _look(operator, key)
     trees.require_finite("a product", once)
     if change > 100 * trees.epsilon(operator.like):
         raise ValueError(
@@ -127,26 +130,33 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
         )
     # Of half precision the rounding is as large as what a wrong derivative does to long vectors, if these are not
     # taken for as random as they are.
-    likely = scale / operator.size**0.5 if is_coarse(operator) else scale
-    if jnp.abs(ab - ba) > asymmetry_allowed(operator) * likely:
-        share = float(jnp.abs(ab - ba) / jnp.maximum(jnp.abs(ab), jnp.abs(ba)))
+    likely = asymmetry * operator.size**0.5 if is_coarse(operator) else asymmetry
+    if likely > asymmetry_allowed(operator):
         raise ValueError(
-            f"the operator is not symmetric: u.Av and v.Au differ by {share:.2g} of their size; is a gradient custom "
-            "or stopped, or the loss at the limits of its precision (then take float64)?"
+            f"the operator is not symmetric: u.Av and v.Au differ by {float(share):.2g} of their size; is a gradient "
+            "custom or stopped, or the loss at the limits of its precision (then take float64)?"
         )
 
 
 @jax.jit
-def _look(operator: Operator, key: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array, jax.Array]:
-    u, v = (trees.random_normal(k, operator.like) for k in jax.random.split(key))
+def _look(operator: Operator, key: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    # Several pairs, as of one the difference may be small by chance.
+    vectors = [trees.random_normal(k, operator.like) for k in jax.random.split(key, _LOOKS)]
 
     # In a loop, or the compiler would take two products with one vector for one.
     def product(_: None, vector: Any) -> tuple[None, Any]:
         return None, operator.apply(vector)
 
-    vectors = jax.tree.map(lambda *leaves: jnp.stack(leaves), u, u, v)
-    _, products = jax.lax.scan(product, None, vectors)
-    once, again, other = (jax.tree.map(lambda leaf, i=i: leaf[i], products) for i in range(3))
-    change = trees.norm(trees.add(once, again, -1)) / jnp.maximum(trees.norm(once), jnp.finfo(jnp.float32).tiny)
-    scale = trees.norm(once) * trees.norm(v) + trees.norm(other) * trees.norm(u)
-    return once, change, trees.dot(v, once), trees.dot(u, other), scale
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), vectors[0], *vectors)
+    _, products = jax.lax.scan(product, None, stacked)
+    again, *each = (jax.tree.map(lambda leaf, i=i: leaf[i], products) for i in range(_LOOKS + 1))
+    tiny = jnp.finfo(jnp.float32).tiny
+    change = trees.norm(trees.add(each[0], again, -1)) / jnp.maximum(trees.norm(again), tiny)
+    asymmetries, shares = [], []
+    for (u, au), (v, av) in itertools.combinations(zip(vectors, each, strict=True), 2):
+        one, other = trees.dot(v, au), trees.dot(u, av)
+        scale = trees.norm(au) * trees.norm(v) + trees.norm(av) * trees.norm(u)
+        asymmetries.append(jnp.abs(one - other) / jnp.maximum(scale, tiny))
+        shares.append(jnp.abs(one - other) / jnp.maximum(jnp.maximum(jnp.abs(one), jnp.abs(other)), tiny))
+    worst = jnp.argmax(jnp.stack(asymmetries))
+    return products, change, jnp.stack(asymmetries)[worst], jnp.stack(shares)[worst]

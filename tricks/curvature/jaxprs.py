@@ -56,6 +56,7 @@ def described(traced: Any) -> tuple[Hashable, list[Any]]:
                 eqn.primitive,
                 tuple(variable(atom) for atom in eqn.invars),
                 parameters(eqn),
+                _context(eqn),
                 tuple((variable(var), var.aval) for var in eqn.outvars),
             )
             for eqn in inner.eqns
@@ -261,6 +262,14 @@ def _holds_arrays(params: dict[str, Any]) -> bool:
 def _traced_parts(params: dict[str, Any]) -> list[Any]:
     parts = [part for value in params.values() for part in (value if isinstance(value, tuple | list) else [value])]
     return [part for part in parts if _is_traced(part)]
+
+
+def _context(eqn: Any) -> Hashable:
+    """What is set around an equation and changes what it computes, as how random bits are made."""
+    names = [name for kind in type(eqn.ctx).__mro__ for name in getattr(kind, "__slots__", ())]
+    return tuple(
+        (name, _comparable(getattr(eqn.ctx, name, None))) for name in sorted(names) if not name.startswith("_")
+    )
 
 
 def _literal(atom: Any) -> Hashable:

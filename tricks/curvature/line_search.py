@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 _PREDICTED = 0.1  # Share of the loss by which the first length lowers it, if it is a parabola.
+_LEAST = 1e-3  # Share of a parabola over the length of the parameters that the loss counts as at least at first.
 _DEMANDED = 0.1  # Share of what the parabola predicts that a step must bring.
 MOST_TRIALS = 30  # At other distances than 0.
 _ROUNDING = 4  # Of the precision times the loss: a difference that means nothing.
@@ -45,10 +46,11 @@ def along(
 ) -> Found:
     """Looks both ways, shorter until the losses fall enough, then longer as long as they fall more.
 
-    What can be gained is G = min(|f|, |c| reach^2 / 2), f the loss and c its curvature: a constant in a loss is no
-    gain. A step of length a is accepted where every loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to
-    the first length tried, at which a parabola falls by a tenth of G. What is not finite has not fallen. Nothing is
-    tried from losses that are not finite.
+    What can be gained is G = min(|f|, P), f the loss and P = |c| reach^2 / 2 what a parabola of its curvature c falls
+    by over the length of the parameters: a constant in a loss is no gain. A step of length a is accepted where every
+    loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to the first length tried, at which the parabola
+    falls by a tenth of |f|, which counts as P / 1000 to P. What is not finite has not fallen. Nothing is tried from
+    losses that are not finite.
 
     Args:
         losses_at: signed distance -> (losses,), of one batch or more, in the type of the curvatures. It is called once
@@ -76,8 +78,12 @@ def along(
         losses, is_first = losses_at(search.distance), search.best.trials == 0
         before = jnp.where(is_first, losses, search.best.before)
         # A constant that is added to a loss is nothing that can be gained; so no more than what the parabola gives.
-        size = jnp.minimum(jnp.abs(before), jnp.abs(curvatures) / 2 * reach**2)
-        parabola = jnp.sqrt(2 * _PREDICTED * size[0] / jnp.abs(curvatures[0]))
+        most = jnp.abs(curvatures) / 2 * reach**2
+        size = jnp.minimum(jnp.abs(before), most)
+        # Nor does a constant that makes a loss 0 leave nothing to look for.
+        least = jnp.where(jnp.isfinite(most), _LEAST * most, 0)
+        likely = jnp.minimum(jnp.maximum(jnp.abs(before), least), most)
+        parabola = jnp.sqrt(2 * _PREDICTED * likely[0] / jnp.abs(curvatures[0]))
         first = jnp.where(parabola > 0, jnp.minimum(parabola, longest), longest)
         length = jnp.minimum(jnp.abs(search.distance), first)
         demanded = jnp.maximum(min_decrease * size, _DEMANDED * jnp.abs(curvatures) / 2 * length**2)

@@ -185,7 +185,12 @@ def gauss_newton(
         # With the model's own derivative held at the point only the outputs move.
         _, pull_back = jax.vjp(outputs, point)
         found = outputs(chosen)
-        trees.require_floating("the outputs", found)
+        for leaf in jax.tree.leaves(found):
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise ValueError(
+                    f"model_fn returns {jnp.result_type(leaf)}; allowed: floating-point outputs, as output_loss_fn is "
+                    "differentiated by them (leave decisions such as argmax to measures)"
+                )
         value, slope = jax.value_and_grad(lambda z: scalar(z, *batch))(found)
         return value, pull_back(slope)[0]
 
@@ -331,8 +336,12 @@ _CHEAP = {
 }
 
 
-def _costly(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name not in _CHEAP
+def _costly(primitive: Any, *arguments: Any, **_: Any) -> bool:
+    # JAX marks what is kept by an operation that complex numbers do not have.
+    is_complex = primitive.name in ("fft", "complex") or any(
+        jnp.issubdtype(getattr(argument, "dtype", jnp.float32), jnp.complexfloating) for argument in arguments
+    )
+    return primitive.name not in _CHEAP and not is_complex
 
 
 def _nothing(*_: Any, **__: Any) -> bool:

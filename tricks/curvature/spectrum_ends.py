@@ -143,7 +143,7 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
         max(rounding, tolerance * norm if given else 0.0),
         max(rounding, tolerance * norm, 0.0 if given else _width_of_zero(density, tolerance * norm)),
         density,
-        int(found.products) + 5 + _PROBES * steps,
+        int(found.products) + 2 + _PROBES * steps,
     )
     return ends, _with_found(estimated(density, operator.size, ends.tolerance, rounding), ends)
 
