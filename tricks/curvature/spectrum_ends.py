@@ -125,8 +125,8 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     found = _search(operator, search_key, nodes, tolerance)
     smallest, largest = (float(value) for value in found.values)
     norm = max(abs(smallest), abs(largest))
-    low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
-    rounding = max(rounding_of(operator, norm), 10 * float(_asymmetry(operator, low_vector, high_vector)))
+    vectors, residuals = _one_by_one(found)
+    rounding = max(rounding_of(operator, norm), 10 * float(_asymmetry(operator, *vectors)))
     low, high = min(smallest, nodes.min()), max(largest, nodes.max())
     # What lies further out by a share of the whole spread; the spread itself is larger by two such shares at most.
     missing = 0.0 if steps == operator.size else missed(operator.size, steps, tolerance / 2)
@@ -134,9 +134,8 @@ def lanczos_ends(operator: Operator, key: jax.Array, tolerance: float | None, co
     ends = Ends(
         smallest,
         largest,
-        (float(found.residuals[0]), float(found.residuals[1])),
-        low_vector,
-        high_vector,
+        residuals,
+        *vectors,
         (low - further, high + further),
         (low, high),
         max(0.0, 1 - 2 * missing**_PROBES),
@@ -160,14 +159,13 @@ def glimpsed_ends(operator: Operator, key: jax.Array) -> tuple[Ends, Signs]:
     """
     found = eigenpairs(operator, which="both", key=key, max_products=_GLIMPSE)
     smallest, largest = (float(value) for value in found.values)
-    low_vector, high_vector = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
+    vectors, residuals = _one_by_one(found)
     rounding = rounding_of(operator, max(abs(smallest), abs(largest)))
     ends = Ends(
         smallest,
         largest,
-        (float(found.residuals[0]), float(found.residuals[1])),
-        low_vector,
-        high_vector,
+        residuals,
+        *vectors,
         (-math.inf, math.inf),
         (smallest, largest),
         0.0,
@@ -178,6 +176,12 @@ def glimpsed_ends(operator: Operator, key: jax.Array) -> tuple[Ends, Signs]:
     )
     number, share = Interval(math.nan, 0.0, float(operator.size)), Interval(math.nan, 0.0, 1.0)
     return ends, Signs(number, number, number, share, share)
+
+
+def _one_by_one(found: Eigenpairs) -> tuple[tuple[Any, Any], tuple[float, float]]:
+    """The vectors of both ends and their residuals, the smallest first."""
+    low, high = (jax.tree.map(lambda leaf, i=i: leaf[i], found.vectors) for i in (0, 1))
+    return (low, high), (float(found.residuals[0]), float(found.residuals[1]))
 
 
 def _search(operator: Operator, key: jax.Array, nodes: np.ndarray, tolerance: float) -> Eigenpairs:
