@@ -132,8 +132,16 @@ def test_what_is_no_derivative_is_refused(use, dtype):
         use(curvature.hessian(loss_fn, P0, [BATCH]), loss_fn)
 
 
-@pytest.mark.parametrize("escapes", [False, True])
-def test_a_loss_that_asks_python_for_random_numbers_is_refused(escapes):
+@pytest.mark.parametrize(
+    "use",
+    [
+        curvature.hessian,
+        lambda loss_fn, w: curvature.escape(loss_fn, w, key=KEY),
+        lambda loss_fn, w: curvature.keskar_sharpness(loss_fn, w, key=KEY),
+    ],
+    ids=["hessian", "escape", "keskar_sharpness"],
+)
+def test_a_loss_that_asks_python_for_random_numbers_is_refused(use):
     rng = np.random.default_rng(0)
 
     def loss_fn(w):
@@ -143,7 +151,7 @@ def test_a_loss_that_asks_python_for_random_numbers_is_refused(escapes):
         return drawn * jnp.sum(w**2)
 
     with pytest.raises(ValueError, match="the loss is not deterministic: it calls Python"):
-        curvature.escape(loss_fn, jnp.ones(3), key=KEY) if escapes else curvature.hessian(loss_fn, jnp.ones(3))
+        use(loss_fn, jnp.ones(3))
     same = curvature.hessian(
         lambda w: (
             jnp.sum(w**2)

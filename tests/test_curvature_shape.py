@@ -151,6 +151,10 @@ WRONG = [
         lambda: curvature.keskar_sharpness(lambda w: jnp.sum(w) - 9, jnp.ones(3), key=jax.random.key(0)),
         "the loss is -6 at params; allowed: above -1",
     ),
+    (
+        lambda: curvature.keskar_sharpness(lambda w: jnp.sum(w) - 4, jnp.ones(3), key=jax.random.key(0)),
+        "the loss is -1 at params; allowed: above -1",
+    ),
     (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(3),) * 2, points=1), "points is 1"),
     (lambda: curvature.error_surface(_bowl, jnp.ones(3), (jnp.ones(3),) * 2, radius=-1), "radius is -1"),
 ]

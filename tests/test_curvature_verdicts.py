@@ -137,6 +137,26 @@ def test_five_thousand_parameters(low, verdict):
     assert result.positive.lower <= 4999 + (low > 0) <= result.positive.upper + 1e-2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_best_fit_at_zero_is_critical_though_its_sums_are_rounded(seed):
+    rng = np.random.default_rng(seed)
+    scales = 10 ** rng.uniform(-2, 2, 2)
+    x = scales[0] * np.column_stack([rng.normal(size=(2000, 6)), np.ones(2000)])
+    basis, _ = np.linalg.qr(x)
+    y = rng.normal(size=2000)
+    x, y = jnp.float32(x), jnp.float32(scales[1] * (y - basis @ (basis.T @ y)))
+
+    def loss_fn(w):
+        return jnp.mean((x @ w - y) ** 2)
+
+    assert jnp.linalg.norm(jax.grad(loss_fn)(jnp.zeros(7))) > 0
+    assert curvature.classify(loss_fn, jnp.zeros(7), key=jax.random.key(seed)).verdict == "minimum"
+    # A slope that is worth more than the last digits of the loss is one.
+    tilt = 1e-3 * float(jnp.sqrt(loss_fn(jnp.zeros(7)))) * scales[0]
+    tilted = curvature.classify(lambda w: loss_fn(w) + tilt * w[0], jnp.zeros(7), key=jax.random.key(seed))
+    assert tilted.verdict == "not critical"
+
+
 def test_where_the_gradient_decides_a_dozen_products_are_enough():
     mirror = np.random.default_rng(0).normal(size=5000)
     batch = jnp.linspace(-0.5, 2, 5000)[None], jnp.asarray(mirror / np.linalg.norm(mirror), jnp.float32)[None]

@@ -177,13 +177,13 @@ def _attempt(
     # Spurious curvature, of the batch alone, is a third or less of itself elsewhere.
     is_derivative = asymmetry <= max(GROSS, asymmetry_allowed(operator))
     certified = is_derivative & negative & jnp.all(curvatures <= curvatures[0] / 2)
-    reach = (1 + trees.norm(wide)).astype(dtype)
+    norm = trees.norm(wide).astype(dtype)
     way = line_search.along(
         lambda distance: losses_at(_step(distance, u)),
         curvatures,
         wanted=certified,
-        longest=10 * reach,
-        reach=reach,
+        longest=10 * (1 + norm),
+        norm=norm,
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )

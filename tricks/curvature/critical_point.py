@@ -95,9 +95,9 @@ def classify(
         key: of the random vectors.
         mask: restricts to a part of the parameters, as for `hessian`.
         mode: as for `hessian`.
-        gradient_tolerance: |g| up to this counts as zero. By default 100 epsilon |H| |params|, epsilon the precision:
-            what the last digits of the parameters make of it. Training rarely comes that near; a larger one asks what
-            the point would be if the gradient did not count.
+        gradient_tolerance: |g| up to this counts as zero. By default 100 epsilon |H| |params| + 8 epsilon (2 |H|
+            |loss|)^(1/2), epsilon the precision: what rounding makes of it. Training rarely comes that near; a larger
+            one asks what the point would be if the gradient did not count.
         tolerance: |eigenvalue| up to this share of |H| counts as zero. By default what rounding can do where the
             spectrum is computed, and 1e-3 to 1e-2 where it is estimated, as it resolves what is near zero; the
             smaller it is, the more products that takes.

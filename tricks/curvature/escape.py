@@ -52,8 +52,8 @@ def escape(
             sample, whose curvature is always partly its own.
         key: of the random start.
         min_decrease: share of what can be gained that a step must bring. That is the loss, or |eigenvalue| / 2 times
-            (1 + |params|)^2 where that is less, as it is where the loss has a large constant in it. (Where the
-            parameters are large, too, take the constant away, or ask for less.)
+            (1 + |params| / 10)^2 where that is less, as it is where the loss has a large constant in it: what the
+            curvature gives over a tenth of the length of the parameters.
         max_products: of Hessian-vector products.
         basis_size: vectors of the size of the parameters that are kept in memory; 8 more at most.
         noise: where derivatives vanish, take Gaussian noise instead: as much of it as raises the loss by 1 % at most.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 _PREDICTED = 0.1  # Share of the loss by which the first length lowers it, if it is a parabola.
+_NEAR = 0.1  # Share of the length of the parameters that changes a network.
 _LEAST = 1e-3  # Share of a parabola over the length of the parameters that the loss counts as at least at first.
 _DEMANDED = 0.1  # Share of what the parabola predicts that a step must bring.
 MOST_TRIALS = 30  # At other distances than 0.
@@ -39,25 +40,25 @@ def along(
     curvatures: jax.Array,
     *,
     longest: jax.Array,
-    reach: jax.Array | float = jnp.inf,
+    norm: jax.Array | float = jnp.inf,
     min_decrease: float,
     wanted: jax.Array | bool = True,
     precision: float | None = None,
 ) -> Found:
     """Looks both ways, shorter until the losses fall enough, then longer as long as they fall more.
 
-    What can be gained is G = min(|f|, P), f the loss and P = |c| reach^2 / 2 what a parabola of its curvature c falls
-    by over the length of the parameters: a constant in a loss is no gain. A step of length a is accepted where every
-    loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to the first length tried, at which the parabola
-    falls by a tenth of |f|, which counts as P / 1000 to P. What is not finite has not fallen. Nothing is tried from
-    losses that are not finite.
+    What can be gained is G = min(|f|, |c| (1 + |w| / 10)^2 / 2), f the loss and the latter what a parabola of its
+    curvature c falls by over a tenth of the length of the parameters w: a constant in a loss is no gain. A step of
+    length a is accepted where every loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to the first length
+    tried, at which the parabola falls by a tenth of |f|, which counts as P / 1000 to P, P = |c| (1 + |w|)^2 / 2. What
+    is not finite has not fallen. Nothing is tried from losses that are not finite.
 
     Args:
         losses_at: signed distance -> (losses,), of one batch or more, in the type of the curvatures. It is called once
             here, in a loop, for all distances.
         curvatures: (losses,) second derivatives along the direction, at distance 0, negative; float32 at least.
         longest: the largest length of the first trial, and of those that go on from it.
-        reach: how far a parabola is believed.
+        norm: |w|.
         min_decrease: share of what can be gained that a step must bring.
         wanted: whether anything is tried, or only the losses before are told.
         precision: of the losses, where it is coarser than their type.
@@ -77,9 +78,8 @@ def along(
     def trial(search: _Search) -> _Search:
         losses, is_first = losses_at(search.distance), search.best.trials == 0
         before = jnp.where(is_first, losses, search.best.before)
-        # A constant that is added to a loss is nothing that can be gained; so no more than what the parabola gives.
-        most = jnp.abs(curvatures) / 2 * reach**2
-        size = jnp.minimum(jnp.abs(before), most)
+        near, most = (jnp.abs(curvatures) / 2 * (1 + share * norm) ** 2 for share in (_NEAR, 1))
+        size = jnp.minimum(jnp.abs(before), near)
         # Nor does a constant that makes a loss 0 leave nothing to look for.
         least = jnp.where(jnp.isfinite(most), _LEAST * most, 0)
         likely = jnp.minimum(jnp.maximum(jnp.abs(before), least), most)

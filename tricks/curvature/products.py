@@ -261,16 +261,8 @@ def _linearized(
     trees.require_finite("the gradient", gradient)
     if now.calls_back:
         again = _compiled(now, chosen, rest, groups, shares, recompute)
-        _require_same((loss, gradient), again[:2])
+        require_same((loss, gradient), again[:2])
     return Operator(apply, gradient, loss, gradient, mode, max(now.precision, trees.epsilon(gradient)))
-
-
-def _require_same(once: Any, again: Any) -> None:
-    if any((one != other).any() for one, other in zip(*map(jax.tree.leaves, (once, again)), strict=True)):
-        raise ValueError(
-            "the loss is not deterministic: it calls Python, and two calls at one point differ; draw what is random "
-            "once, and close over it"
-        )
 
 
 @contextlib.contextmanager
@@ -296,6 +288,19 @@ _ADVICE = {
     ),
     "Pure callbacks do not support JVP": "Calls of Python have no derivative: put jax.lax.stop_gradient around them",
 }
+
+
+def require_same(once: Any, again: Any) -> None:
+    """Refuses a loss that is another one at every call.
+
+    Raises:
+        ValueError: where what two calls gave differs.
+    """
+    if any((one != other).any() for one, other in zip(*map(jax.tree.leaves, (once, again)), strict=True)):
+        raise ValueError(
+            "the loss is not deterministic: it calls Python, and two calls at one point differ; draw what is random "
+            "once, and close over it"
+        )
 
 
 def is_traced(tree: Any) -> bool:

@@ -1,5 +1,6 @@
 """How far rounding may move what products show, by the coarsest type that the loss computes in."""
 
+import math
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from tricks.curvature.products import Operator
 
 _ACCUMULATED, _FINE = 100, 1e-4  # Rounding of many sums, in units of the precision, where that is still little.
 _COARSE = 8  # Of half precision: beyond it no network of a test was off, in units of the precision.
+_OF_SUMS = 8  # Of the sums that a gradient is, in units of single precision; of a coarser one they say less.
 _OF_SYMMETRY, _LOST = 1e3, 0.25
 GROSS = 1e-2
 """Asymmetry, as a share of the norm, that no single precision excuses, of whatever loss."""
@@ -46,17 +48,21 @@ def rounding_of(operator: Operator, norm: float) -> float:
 def rounding_of_gradient(operator: Operator, norm: float, params: Any) -> tuple[float, float]:
     """|g| up to which it is surely zero, and up to which it may be.
 
-    The last digits of the parameters, in the type that they have, and those of the loss each make as much of it.
+    |g| = 100 epsilon |H| |w| + 8 epsilon (2 |H| |f|)^(1/2), epsilon the precision: what the last digits of the
+    parameters w make of it, and those of the slopes of the examples, whose mean it is. (In a sum of squares f of
+    residuals those are at most that root: |J| <= |2 H|^(1/2) and |r| = f^(1/2).)
 
     >>> import jax.numpy as jnp
-    >>> operator = Operator(lambda v: v, jnp.ones(4))
+    >>> operator = Operator(lambda v: v, jnp.ones(4), jnp.zeros([]))
     >>> ["%.1e" % part for part in rounding_of_gradient(operator, 1.0, jnp.ones(4, jnp.bfloat16))]
     ['2.4e-05', '1.2e-01']
     """
-    length = float(trees.norm(trees.widened(params)))
-    fine = _ACCUMULATED * trees.epsilon(operator.like) * norm * length
+    length, single = float(trees.norm(trees.widened(params))), trees.epsilon(operator.like)
+    slopes = math.sqrt(2 * norm * abs(float(operator.loss)))
+    fine = _ACCUMULATED * single * norm * length + _OF_SUMS * single * slopes
     coarse = max(precision_of(operator), trees.epsilon(params))
-    return fine, max(fine, max(min(_ACCUMULATED * coarse, _FINE), _COARSE * coarse) * norm * length)
+    share = max(min(_ACCUMULATED * coarse, _FINE), _COARSE * coarse)
+    return fine, max(fine, share * norm * length + coarse * slopes)
 
 
 def asymmetry_allowed(operator: Operator) -> float:

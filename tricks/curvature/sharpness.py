@@ -13,9 +13,10 @@ from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import call, captured
 from tricks.curvature.eigenpairs import eigenpairs
+from tricks.curvature.jaxprs import calls_back
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.placement import raveled
-from tricks.curvature.products import Loss, Operator, Scalar
+from tricks.curvature.products import Loss, Operator, Scalar, require_same
 
 
 class Sharpness(NamedTuple):
@@ -90,7 +91,10 @@ def keskar_sharpness(
         return jax.value_and_grad(loss)(y)
 
     fixed = x, basis, groups, shares
-    function = captured(value_and_gradient, x if basis is None else basis[0], *fixed)
+    middle = jnp.zeros_like(x if basis is None else basis[0])
+    function = captured(value_and_gradient, middle, *fixed)
+    if calls_back(function.program.traced):
+        require_same(*(call(function, middle, *fixed) for _ in range(2)))
 
     def falling(y: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = call(function, jnp.asarray(y, x.dtype), *fixed)

@@ -172,7 +172,7 @@ def require_floating(name: str, tree: Any) -> None:
     >>> require_floating("params", {"steps": jnp.int32(3)})
     Traceback (most recent call last):
     ...
-    ValueError: params['steps'] is int32; allowed: floating-point arrays (take the others out, or fix them in the loss)
+    ValueError: params['steps'] is int32; allowed: floating-point arrays (hold others fixed: nnx.split, eqx.partition)
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
@@ -181,13 +181,14 @@ def require_floating(name: str, tree: Any) -> None:
         if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
             raise ValueError(
                 f"{name}{jax.tree_util.keystr(path)} is a {type(leaf).__name__}; allowed: floating-point arrays (of a "
-                "module that holds more, as Equinox's, take them apart: eqx.partition(model, eqx.is_inexact_array), "
-                "and put them together in the loss: eqx.combine)"
+                "module that holds more, take them apart and put them together in the loss: "
+                "eqx.partition(model, eqx.is_inexact_array) and eqx.combine, or nnx.split(model, nnx.Param, ...) and "
+                "nnx.merge)"
             )
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; allowed: floating-point arrays (take "
-                "the others out, or fix them in the loss)"
+                f"{name}{jax.tree_util.keystr(path)} is {jnp.result_type(leaf)}; allowed: floating-point arrays (hold "
+                "others fixed: nnx.split, eqx.partition)"
             )
     if size(tree) == 0:
         raise ValueError(f"{name} has no entries; allowed: at least one number")

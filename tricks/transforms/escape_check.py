@@ -39,7 +39,7 @@ def require_checkable(params: Any, movable: Any, basis_size: int) -> None:
     >>> require_checkable({"steps": jnp.int32(3)}, None, 40)
     Traceback (most recent call last):
     ...
-    ValueError: params['steps'] is int32; allowed: floating-point arrays (take the others out, or fix them in the loss)
+    ValueError: params['steps'] is int32; allowed: floating-point arrays (hold others fixed: nnx.split, eqx.partition)
     """
     chosen, _ = trees.split(params, movable)
     trees.require_floating("params", chosen)
