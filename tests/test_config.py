@@ -23,6 +23,49 @@ def test_defaults_are_valid():
     validate(Config())
 
 
+def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
+    """An older run has the default of a field that came later, so that another default would be another run."""
+    numbers = {path: value for path, value in flatten(Config()).items() if not isinstance(value, str)}
+    assert numbers == {
+        "seed": 0,
+        "data.batch_size": 32,
+        "data.validation_fraction": 0.1,
+        "model.hidden_sizes": (128, 128),
+        "model.batch_norm": True,
+        "model.batch_norm_momentum": 0.9,
+        "model.dropout": 0.0,
+        "model.noise": 0.0,
+        "model.input_noise": 0.0,
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.momentum": 0.9,
+        "optimizer.second_moment_decay": 0.999,
+        "optimizer.epsilon": 1e-8,
+        "optimizer.nesterov": False,
+        "optimizer.weight_decay": 0.01,
+        "optimizer.l1": 0.0,
+        "optimizer.l2": 0.0,
+        "schedule.warmup_steps": 0,
+        "schedule.end_value": 0.0,
+        "train.epochs": 20,
+        "train.chunk_steps": 100,
+        "early_stopping.patience": 0,
+        "early_stopping.min_delta": 0.0,
+        "checkpoint.every_epochs": 1,
+        "curvature.every_epochs": 0,
+        "curvature.examples": 1000,
+        "escape.enabled": False,
+        "escape.window": 100,
+        "escape.min_improvement": 0.01,
+        "escape.cooldown": 100,
+        "escape.share": 0.05,
+        "escape.examples": 1000,
+        "escape.max_products": 120,
+        "escape.basis_size": 40,
+        "escape.min_decrease": 0.01,
+        "escape.noise": False,
+    }
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

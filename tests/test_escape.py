@@ -207,6 +207,19 @@ def test_noise_grows_by_half_until_a_loss_rises_by_a_hundredth():
     assert (length, losses[0], trials) == (0, 1, noise.MOST_TRIALS)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_beside_a_point_is_a_thousandth_away_everywhere(seed):
+    point = {"w": jnp.full((90, 100), 3.0), "b": jnp.zeros(1000)}
+    slope = noise.gradient_beside(
+        lambda p: sum(jnp.sum(leaf**2) / 2 for leaf in jax.tree.leaves(p)), point, jax.random.key(seed)
+    )
+    for leaf, at in ((slope["w"], 3.0), (slope["b"], 0.0)):
+        away = np.asarray(leaf, np.float64) - at
+        assert np.abs(away).max() <= 1.001e-3 * 3**0.5
+        assert np.std(away) == pytest.approx(1e-3, rel=0.1)
+        assert abs(np.mean(away)) < 1e-4
+
+
 def test_dead_units_are_said_to_be_dead():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 20)), jnp.float32)
     params = {

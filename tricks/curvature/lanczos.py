@@ -243,7 +243,8 @@ def _restarted(plan: _Plan, search: _Search, ritz: Ritz, following: _Next) -> _S
     restarts = search.goes_on & ((search.filled == plan.m) | anew)
     kept, values = (kept_of(part, plan.k, plan.which) for part in (ritz.coordinates, ritz.values))
     count: jax.Array | int = kept.shape[1]
-    if plan.wanted > 1:
+    # Of one at each end no other copy is looked for.
+    if plan.k > 1:
         # None is kept as a column of zeros.
         more = (0, kept.shape[1] - plan.wanted)
         kept = jnp.where(anew, jnp.pad(search.coordinates, ((0, 0), more)), kept)

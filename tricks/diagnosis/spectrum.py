@@ -123,7 +123,7 @@ def draw(subject: Subject, point: CriticalPoint, workdir: Path) -> None:
     title = f"{point.verdict}: {subject.name} {subject.split} loss {point.loss:.4g} after {subject.step:,} steps"
     pictures.draw_spectrum(point, workdir / "spectrum.png", title=title)
     values = point.smallest, point.largest
-    lengths = [_length(value, point.loss, subject.params) for value in values]
+    lengths = [picture_length(value, point.loss, subject.params) for value in values]
     directions = tuple(
         jax.tree.map(lambda u, length=length: length * u, vector)
         for vector, length in zip((point.smallest_vector, point.largest_vector), lengths, strict=True)
@@ -213,8 +213,23 @@ def _counted(operator: Operator, count: Callable[[], Any]) -> Operator:
     )
 
 
-def _length(value: float, loss: float, params: Any) -> float:
-    """How far to go for the curvature to change the loss by its own size, but no further than the weights are long."""
+def picture_length(value: float, loss: float, params: Any) -> float:
+    """How far to go for the curvature c to change the loss f by its own size, but no further than the weights are long.
+
+    min((2 |f| / |c|)^(1/2), |w|), and 1 in place of |w| where that is 0.
+
+    Args:
+        value: c.
+        loss: f.
+        params: w.
+
+    Returns:
+        A length, in units of the parameters.
+
+    >>> import jax.numpy as jnp
+    >>> picture_length(-4.0, 2.0, 9 * jnp.ones(4))
+    1.0
+    """
     size = float(trees.norm(params)) or 1.0
     return min(math.sqrt(2 * max(abs(loss), 1e-12) / max(abs(value), 1e-12)), size)
 
