@@ -133,6 +133,7 @@ def _check_lanes(config, dtype, tolerance, compiler_options=None):
     for lane in range(LANES):
         state, metrics = alone(lanes[lane], jax.tree.map(lambda a, lane=lane: a[lane], starts))
         noisy = dtype == jnp.float32 and _steps_by_noise(lanes[lane].optimizer)
+        assert state.step == STEPS
         _agree(lane, mapped[0], state, 1e-3 if noisy else tolerance)
         _agree(lane, mapped[1].gradient_norm, metrics.gradient_norm, 1e-3 if noisy else tolerance)
         _agree(lane, mapped[1].measures, metrics.measures, 5e-5 if noisy else tolerance)

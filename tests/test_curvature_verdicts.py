@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from tricks import curvature, models
+from tricks.curvature import spectrum_ends
 
 KINDS = ("minimum", "maximum", "saddle", "degenerate", "flat maximum", "flat saddle", "not critical")
 TRUTH = {"flat maximum": "degenerate", "flat saddle": "saddle"}
@@ -137,6 +138,33 @@ def test_five_thousand_parameters(low, verdict):
     assert result.positive.lower <= 4999 + (low > 0) <= result.positive.upper + 1e-2
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("values", "further", "tolerances"),
+    [
+        (np.linspace(-1, 1, 60), -1, [1e-3]),
+        (np.linspace(-1, 1, 60), -1.5, [1e-3, 1e-5]),
+        # A sign that none of those found has, a tenth of its size beside the largest.
+        (np.linspace(0.001, 1, 60), -5e-5, [1e-3, 5e-6]),
+        (np.linspace(-1e-3, 1, 60), -1e-3, [1e-3]),
+    ],
+)
+def test_a_search_is_repeated_only_where_something_else_was_seen(monkeypatch, sign, values, further, tolerances):
+    asked = []
+
+    def watched(*arguments, tol, **options):
+        asked.append(tol)
+        return curvature.eigenpairs(*arguments, tol=tol, **options)
+
+    monkeypatch.setattr(spectrum_ends, "eigenpairs", watched)
+    diagonal = jnp.asarray(sign * values, jnp.float32)
+    operator = curvature.Operator(jax.tree_util.Partial(jnp.multiply, diagonal), jnp.zeros(60))
+    seen = np.sort(sign * np.array([further, *values]))
+    found = spectrum_ends._search(operator, jax.random.key(0), seen, 1e-3)
+    assert asked == pytest.approx(tolerances)
+    np.testing.assert_allclose(found.values, [diagonal.min(), diagonal.max()], atol=2e-3)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_best_fit_at_zero_is_critical_though_its_sums_are_rounded(seed):
     rng = np.random.default_rng(seed)
@@ -190,13 +218,15 @@ def test_where_the_gradient_decides_a_dozen_products_are_enough():
     assert point.spectrum is not None
 
 
-def test_small_negative_eigenvalues_beside_a_few_large_ones_are_not_missed():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_small_eigenvalues_of_the_other_sign_beside_a_few_large_ones_are_not_missed(sign):
     rng = np.random.default_rng(1)
-    values = jnp.asarray(np.r_[1e-2 * rng.normal(size=4995), [1, 2, 3, 4, 100]], jnp.float32)
-    batch = values[None], jnp.zeros((1, 5000))
+    values = jnp.asarray(np.r_[sign * 1e-2 * rng.normal(size=4995), [1, 2, 3, 4, 100]], jnp.float32)
+    batch = sign * values[None], jnp.zeros((1, 5000))
     result = curvature.classify(mirrored, jnp.zeros(5000), [batch], key=jax.random.key(0))
     assert result.verdict == "saddle", result.reason
-    assert result.smallest == pytest.approx(float(values.min()), rel=0.1)
+    other = result.smallest if sign > 0 else -result.largest
+    assert other == pytest.approx(float(values.min()), rel=0.1)
 
 
 @pytest.mark.parametrize("dense_up_to", [0, 1024])

@@ -15,6 +15,12 @@ from tricks.data import bundled, load, prepared
 from tricks.errors import UserError
 
 
+def test_without_scikit_learn_its_sets_name_it(monkeypatch):
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="scikit-learn, which carries this data set"):
+        bundled.read("digits")
+
+
 @pytest.mark.parametrize(
     ("name", "examples", "features", "classes"),
     [("digits", 1797, 64, 10), ("breast_cancer", 569, 30, 2), ("diabetes", 442, 10, None)],

@@ -41,6 +41,16 @@ def test_plain_network_is_its_formula(activation):
         assert new_state == {}
 
 
+def test_the_last_dimension_is_that_of_features():
+    apply, params, state = _build(hidden_sizes=(7, 4), batch_norm=False, dropout=0.5)
+    x = X[: 2 * (len(X) // 2)]
+    shape = (2, -1, x.shape[1])
+    outputs, _ = apply(params, state, x.reshape(shape), rng=jax.random.key(1))
+    np.testing.assert_allclose(
+        outputs.reshape(len(x), -1), apply(params, state, x, rng=jax.random.key(1))[0], rtol=1e-5
+    )
+
+
 def test_batch_norm_uses_the_batch_in_training_and_averages_in_evaluation():
     apply, params, state = _build(hidden_sizes=(7,), batch_norm=True, batch_norm_momentum=0.75)
     assert set(params["linear_0"]) == {"kernel"}, "no bias before batch normalization"

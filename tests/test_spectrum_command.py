@@ -10,6 +10,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, interrupt, read_metrics, run_python, train
 from tricks import streams
 from tricks.curvature import dense, hessian
+from tricks.curvature.signs import Interval
 from tricks.data import draw
 from tricks.diagnosis import finished_run, spectrum
 from tricks.errors import UserError
@@ -59,6 +60,17 @@ def test_training_logs_curvature(small):
 def test_what_a_verdict_is_checked_on_is_as_much_as_what_it_is_made_of(small, asked, counts):
     subject = spectrum.subject_of(finished_run.load(small), examples=asked)
     assert (spectrum._count(subject.batches), spectrum._count(subject.held_out)) == counts
+
+
+@pytest.mark.parametrize(
+    ("interval", "number", "ratio"),
+    [
+        (Interval(1234.0, 1234.0, 1234.0), "1,234", "1234.0000"),
+        (Interval(0.5, 0.25, 0.75), "about 0 (0 to 1)", "about 0.5000 (0.2500 to 0.7500)"),
+    ],
+)
+def test_what_was_estimated_is_said_to_be_about(interval, number, ratio):
+    assert (spectrum._number(interval), spectrum._ratio(interval)) == (number, ratio)
 
 
 def test_another_seed_measures_curvature_by_the_same_program(small, tmp_path):

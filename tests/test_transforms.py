@@ -120,6 +120,13 @@ def test_the_core_of_lamb_is_adam_decay_and_trust_ratio_one_after_the_other():
             np.testing.assert_allclose(x, y, rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0.1, 9.0])
+def test_without_bounds_phi_is_the_size_itself(size):
+    tx = transforms.scale_by_trust_ratio(mask=None)
+    updates, _ = tx.update(jnp.array([0.0, 3.0]), optax.EmptyState(), jnp.array([size, 0.0]))
+    np.testing.assert_allclose(updates, [0, size], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("size", "expected"), [(0.1, 0.5), (0.7, 0.7), (9.0, 2.0)])
 def test_phi_clips_the_size_of_the_weights(size, expected):
     tx = transforms.scale_by_trust_ratio(mask=None, min_norm=0.5, max_norm=2.0)

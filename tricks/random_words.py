@@ -19,8 +19,8 @@ def random_words(first: jax.Array, second: jax.Array, shape: tuple[int, ...]) ->
     Returns:
         uint32 words; other random words give others.
 
-    >>> random_words(jnp.uint32(1), jnp.uint32(2), (2, 3)).shape
-    (2, 3)
+    >>> random_words(jnp.uint32(1), jnp.uint32(2), (2, 2)).tolist()
+    [[664193924, 1606317162], [867435477, 1251782973]]
 
     Source: the finalizer of MurmurHash3, in which every bit of the input moves every bit of the output.
     """
