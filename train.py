@@ -1,7 +1,8 @@
 """Trains a network: python train.py --config=configs/digits.py [--workdir=DIR] [--config.FIELD=VALUE ...].
 
 The same command on the same workdir goes on where it was interrupted. Fields of the config: tricks/config.py.
-Exit status: 0 done, 2 a mistake in what was asked for, 3 training diverged, 130 interrupted with a checkpoint saved.
+Exit status: 0 done, 2 a mistake in what was asked for, 3 training diverged, 130 interrupted, with a checkpoint saved
+from the first step on.
 """
 
 import gc

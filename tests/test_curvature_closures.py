@@ -231,3 +231,41 @@ def test_complex_numbers_inside_a_loss_are_taken(recompute):
     expected = jax.jvp(jax.grad(loss_fn), (W,), (jnp.ones(3),))[1]
     operator = curvature.hessian(loss_fn, W, recompute=recompute)
     np.testing.assert_allclose(operator(jnp.ones(3)), expected, rtol=1e-5)
+
+
+def test_an_operator_is_its_function_as_it_was_when_it_was_made(compiled):
+    def scaled(v):
+        return holder.value * v
+
+    holder.value = 2.0
+    first = curvature.Operator(scaled, W)
+    assert first(W).tolist() == [2, -4, 1]
+    np.testing.assert_allclose(curvature.eigenpairs(first, key=KEY).values, [2], rtol=1e-5)
+    holder.value = 3.0
+    assert first(W).tolist() == [2, -4, 1]
+    np.testing.assert_allclose(curvature.eigenpairs(curvature.Operator(scaled, W), key=KEY).values, [3], rtol=1e-5)
+    compilations = []
+    for value in (3.0, 5.0):
+        holder.value = jnp.full(3, value)
+        compiled.clear()
+        operator = curvature.Operator(scaled, W)
+        np.testing.assert_allclose(curvature.trace(operator, key=KEY, probes=4).mean, 3 * value, rtol=1e-5)
+        np.testing.assert_allclose(curvature.dense(operator), value * np.eye(3), rtol=1e-6)
+        compilations.append(len(compiled))
+    assert compilations[1] == 0 < compilations[0]
+
+
+def test_an_operator_keeps_nothing_of_its_function():
+    def used(number):
+        data = jnp.full(2**20, float(number))
+        operator = curvature.Operator(lambda v: 2 * v + 0 * jnp.sum(data), W)
+        operator(W)
+        curvature.dense(operator)
+
+    used(0)
+    gc.collect()
+    before = sum(array.nbytes for array in jax.live_arrays())
+    for number in range(3):
+        used(number)
+    gc.collect()
+    assert sum(array.nbytes for array in jax.live_arrays()) - before < 2**20

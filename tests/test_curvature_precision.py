@@ -10,6 +10,7 @@ import test_curvature_verdicts as planted
 from jax.flatten_util import ravel_pytree
 
 from tricks import curvature
+from tricks.curvature import jaxprs
 from tricks.curvature.rounding import precision_of
 
 KEY = jax.random.key(0)
@@ -80,6 +81,49 @@ def test_narrow_parameters_are_judged_as_wide_ones():
     assert {leaf.dtype.name for leaf in jax.tree.leaves(product)} == {"float32"}
     alone = curvature.hvp(mlp, narrow, jax.tree.map(jnp.ones_like, narrow), [BATCH])
     np.testing.assert_allclose(ravel_pytree(alone)[0], ravel_pytree(product)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reduced", "epsilon"),
+    [
+        (lambda a: jax.lax.reduce_precision(a, 8, 10), 2**-10),
+        (lambda a: jnp.dot(a, a, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32), 2**-10),
+        (lambda a: jnp.dot(a, a, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32), 2**-7),
+        (lambda a: jnp.dot(a, a, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32_X3), 2**-15),
+        (lambda a: jnp.dot(a, a, precision=jax.lax.DotAlgorithmPreset.F32_F32_F32), 2**-23),
+        (lambda a: jnp.dot(a, a, precision=jax.lax.Precision.HIGHEST), 2**-23),
+    ],
+)
+def test_numbers_that_hold_less_than_their_type_are_coarse(reduced, epsilon):
+    traced = jax.make_jaxpr(lambda w: jnp.sum(reduced(w) ** 2))(jnp.ones((3, 3)))
+    assert jaxprs.coarsest(traced) == epsilon
+
+
+@pytest.mark.parametrize(
+    ("device", "default", "high"), [("cpu", 2**-23, 2**-23), ("gpu", 2**-10, 2**-10), ("tpu", 2**-7, 2**-15)]
+)
+def test_products_of_matrices_keep_what_the_device_makes_of_them(monkeypatch, device, default, high):
+    for precision, epsilon in ((jax.lax.Precision.DEFAULT, default), (jax.lax.Precision.HIGH, high)):
+        traced = jax.make_jaxpr(lambda w, precision=precision: jnp.dot(w, w, precision=precision))(jnp.ones((3, 3)))
+        monkeypatch.setattr(jax, "default_backend", lambda: device)
+        assert jaxprs.coarsest(traced) == epsilon
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flat_direction_that_reduced_precision_bends_is_no_saddle(seed):
+    """TensorFloat-32 by hand: 24 parameters, with five eigenvalues of 0."""
+    rng = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(rng.normal(size=(24, 24)))
+    q, values = jnp.float32(q), jnp.float32(np.r_[np.zeros(5), rng.uniform(0.1, 1, 19)])
+
+    def loss_fn(w):
+        narrow, matrix = (jax.lax.reduce_precision(a, 8, 10) for a in (w, q))
+        return jnp.sum(values * (narrow @ matrix) ** 2) / 2
+
+    for dense_up_to in (0, 1024):
+        found = curvature.classify(loss_fn, jnp.zeros(24), key=jax.random.key(seed), dense_up_to=dense_up_to)
+        assert found.verdict in ("undecided", "degenerate"), found.reason
 
 
 def test_half_precision_inside_is_taken_and_told():

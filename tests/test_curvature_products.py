@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.experimental import io_callback
 from jax.flatten_util import ravel_pytree
 
 from conftest import run_python
@@ -198,7 +199,7 @@ def _within(x):
 _within.defvjp(lambda x: (_within(x), None), lambda _, g: (_within(g),))
 
 
-def _train_mode(copy):
+def _train_mode(copy, use=curvature.hessian):
     """A network of Flax NNX whose batch normalization counts while it is trained."""
     with jax.enable_x64(False):
         graph, params, state = nnx.split(nnx.BatchNorm(5, rngs=nnx.Rngs(0)), nnx.Param, ...)
@@ -206,11 +207,28 @@ def _train_mode(copy):
         def loss_fn(p, batch):
             return jnp.mean(nnx.merge(graph, p, state, copy=copy)(batch[0]) ** 2)
 
-        return curvature.hessian(loss_fn, params, [(jnp.asarray(X, jnp.float32),)])
+        return use(loss_fn, params, [(jnp.asarray(X, jnp.float32),)])
 
 
 def test_a_module_that_counts_is_taken_by_its_copy():
     assert np.isfinite(_train_mode(copy=True).loss)
+
+
+def _hvp(loss_fn, params, batches):
+    return curvature.hvp(loss_fn, params, params, batches)
+
+
+def _surface(loss_fn, params, batches):
+    return curvature.error_surface(loss_fn, params, (params, params), batches=batches)
+
+
+def _closes_over(ref):
+    return curvature.hessian(lambda w: jnp.sum(ref[...] * w**2), jnp.ones(3))
+
+
+def _printing(w):
+    io_callback(lambda loss: None, None, jnp.sum(w))
+    return jnp.sum(w**2)
 
 
 WRONG = [
@@ -257,6 +275,11 @@ WRONG = [
     (lambda: curvature.hessian(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3)), "give it by jax.custom_jvp"),
     (lambda: curvature.escape(lambda w: jnp.sum(_within(w) ** 2), jnp.ones(3), key=jax.random.key(0)), "custom_jvp"),
     (lambda: _train_mode(copy=False), "nnx.merge(..., copy=True)"),
+    (lambda: _train_mode(copy=False, use=_hvp), "nnx.merge(..., copy=True)"),
+    (lambda: _train_mode(copy=False, use=_surface), "nnx.merge(..., copy=True)"),
+    (lambda: curvature.hessian(lambda w: None, jnp.ones(3)), "loss_fn returns a NoneType; allowed: a scalar"),
+    (lambda: _closes_over(jax.new_ref(jnp.ones(3))), "closes over a Ref; allowed: arrays and numbers"),
+    (lambda: curvature.hessian(_printing, jnp.ones(3)), "put jax.lax.stop_gradient around them"),
     (lambda: curvature.hvp(lambda w: jnp.sum(w), jnp.ones(3), jnp.ones(2)), "vector has shape (2,); allowed: (3,)"),
     (lambda: curvature.hessian(lambda w: jnp.sum(w), jnp.ones(3))(jnp.ones(2)), "vector has shape (2,); allowed: (3,)"),
     (lambda: curvature.hessian(lambda w: jnp.sum(w), jnp.ones(3))({"a": 1.0}), "vector has the structure"),

@@ -69,10 +69,9 @@ def uninterrupted(tmp_path_factory) -> Path:
     return workdir
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path, number):
+def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
-    for after in (150, 1200):
+    for number, after in ((signal.SIGINT, 150), (signal.SIGTERM, 1200)):
         status, output = interrupt(workdir, number, after, FLAGS)
         assert status == 130, output
         assert "Traceback" not in output

@@ -1,6 +1,8 @@
 """What is in a run directory stays as it was put there: by the run, by the user, by a run of another kind."""
 
+import dataclasses
 import errno
+import functools
 import json
 import math
 import os
@@ -19,6 +21,7 @@ from tricks.errors import UserError
 from tricks.training import checkpoints, older_states, records, run_directory, stored_weights
 from tricks.training.state import LoopState, TrainState, weights
 
+LAMB = functools.partial(transforms.lamb, mask=None, trust_mask=None)
 FLAGS = ("--config.train.epochs=2",)
 
 
@@ -121,7 +124,8 @@ def run(finished, tmp_path):
 
 
 def test_resumption_leaves_what_is_the_users(run):
-    mine = ["events.csv", ".writable", "events.out.tfevents.1.mine", "notes.tmp"]
+    mine = ["events.csv", ".writable", "events.out.tfevents.1.mine", "notes.tmp", ".lock"]
+    mine += ["metrics.jsonl.tmp", "summary.json.tmp", "config.json.tmp"]
     for name in mine:
         (run / name).write_text("mine")
     folders = ["events.dir", "events.out.tfevents.1.host.tricks"]
@@ -136,7 +140,7 @@ def test_resumption_leaves_what_is_the_users(run):
 
 def test_another_precision_is_the_users_mistake_and_moves_nothing(run):
     before = _names(run / "checkpoints")
-    assert "set JAX_ENABLE_X64 as it was" in train(run, *FLAGS, JAX_ENABLE_X64="1").mistake()
+    assert "and JAX_ENABLE_X64, as they were" in train(run, *FLAGS, JAX_ENABLE_X64="1").mistake()
     (run / "config.json").write_text("{}")
     assert "config.json" in run_python("scripts/spectrum.py", f"--workdir={run}").mistake()
     assert _names(run / "checkpoints") == before
@@ -162,6 +166,50 @@ def test_a_checkpoint_of_the_version_whose_rates_had_another_name_goes_on(tmp_pa
     loop, _ = checkpoints.restore(checkpoints.open_directory(tmp_path), state(0))
     assert jax.tree.structure(loop) == jax.tree.structure(state(0))
     assert float(transforms.current_learning_rate(loop.train.opt_state)) == pytest.approx(0.8)
+
+
+def test_lamb_of_the_version_that_counted_once_goes_on(tmp_path):
+    def state(step):
+        return _state(step, optimizer=lambda rate: LAMB(rate * (step + 1)))
+
+    opened = checkpoints.open_directory(tmp_path)
+    seven = state(7)
+    seven = seven._replace(
+        train=dataclasses.replace(seven.train, opt_state=optax.tree.set(seven.train.opt_state, count=jnp.int32(7)))
+    )
+    checkpoints.save(opened, older_states.as_stored(seven, [".learning_rate"]), {"seconds": 1.0})
+    assert ".decay" not in (tmp_path / "00000007" / "progress" / "metadata").read_text()
+    loop, _ = checkpoints.restore(checkpoints.open_directory(tmp_path), state(0))
+    assert jax.tree.structure(loop) == jax.tree.structure(state(0))
+    assert [int(count) for _, count in optax.tree.get_all_with_path(loop.train.opt_state, "count")] == [7, 7, 7]
+
+
+def _without_layout(checkpoint):
+    """As versions wrote it that kept no types and shapes."""
+    file = checkpoint / "progress" / "metadata"
+    progress = json.loads(file.read_text())
+    file.write_text(json.dumps({name: progress[name] for name in ("spent", "scalars", "checksum", "weights")}))
+
+
+@pytest.mark.parametrize("like", [{"dtype": jnp.bfloat16}, {"size": 4}, {"optimizer": optax.sgd}, {"optimizer": LAMB}])
+def test_an_older_checkpoint_of_another_kind_is_left_where_it_is(tmp_path, like):
+    _saved(tmp_path, 1, 2)
+    for step in (1, 2):
+        _without_layout(tmp_path / f"0000000{step}")
+    with pytest.raises(UserError, match=r"checkpoint of step 2 .* is of another kind of run"):
+        _restored(tmp_path, _state(0, **like))
+    assert _names(tmp_path) == ["00000001", "00000002"]
+    assert _restored(tmp_path) == 2
+
+
+def test_an_older_checkpoint_that_is_damaged_is_moved_aside(tmp_path):
+    _saved(tmp_path, 1, 2)
+    _without_layout(tmp_path / "00000002")
+    files = [path for path in (tmp_path / "00000002" / "latest").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-9])
+    assert _restored(tmp_path) == 1
+    assert _names(tmp_path) == ["00000001", "unreadable"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("model.skips", 3), ("seed", "x"), ("loss.name", "hinge")])

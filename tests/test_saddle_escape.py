@@ -507,6 +507,10 @@ _TEN_LATER = {
     "soft threshold": lambda rate, strength: optax.chain(
         transforms.adam(rate), transforms.soft_threshold(strength, rate)
     ),
+    "optax's": lambda rate, strength: optax.adamw(rate, weight_decay=strength),
+    "optax's, from the twelfth on": lambda rate, strength: optax.chain(
+        optax.conditionally_transform(optax.trace(0.9), lambda step: strength(step) > 0.7), optax.sgd(rate)
+    ),
 }
 
 
@@ -526,6 +530,31 @@ def test_every_schedule_goes_on_and_every_average_starts_anew(name):
         ours, again = tx.update(gradient, again, params)
         wanted, fresh = later.update(gradient, fresh, params)
         chex.assert_trees_all_close(ours, wanted, rtol=1e-6)
+
+
+def test_gathered_gradients_start_anew_and_what_schedules_their_number_goes_on():
+    rate = optax.linear_schedule(0.1, 0.0, 30)
+    tx = optax.MultiSteps(optax.chain(optax.trace(0.9), optax.scale_by_schedule(rate)), lambda step: 2 + (step >= 3))
+    params, gradient = jnp.zeros(2), jnp.array([1.0, -1.0])
+    old = tx.init(params)
+    for _ in range(8):  # Three times two and two of three.
+        _, old = tx.update(gradient, old, params)
+    assert (old.gradient_step, old.mini_step) == (3, 2)
+    again = restart.restarted(tx.init(params), old)
+    updates = []
+    for _ in range(3):
+        update, again = tx.update(gradient, again, params)
+        updates.append(update)
+    np.testing.assert_allclose(updates, np.outer([0, 0, rate(3)], gradient), rtol=1e-6)
+
+
+def test_a_rate_that_a_plateau_has_lowered_stays_low():
+    tx = optax.contrib.reduce_on_plateau(patience=1, factor=0.5)
+    old = tx.init(jnp.zeros(2))
+    for _ in range(6):
+        _, old = tx.update(jnp.ones(2), old, value=1.0)
+    assert old.scale < 1
+    assert restart.restarted(tx.init(jnp.zeros(2)), old).scale == old.scale
 
 
 _EXPLICIT = """

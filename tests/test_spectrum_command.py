@@ -204,7 +204,7 @@ def test_damaged_runs_are_named(small, tmp_path):
 
 def test_a_directory_that_cannot_be_written_is_named(small, tmp_path):
     copy = shutil.copytree(small, tmp_path / "copy")
-    (copy / "spectrum.json.tmp").mkdir()
+    (copy / "spectrum.json.tricks-tmp").mkdir()
     line = _spectrum(f"--workdir={copy}", "--examples=50").mistake()
     assert f"--workdir {copy} cannot be written to" in line
 

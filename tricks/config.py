@@ -234,19 +234,19 @@ def validate(config: Any) -> None:
     >>> config.model.dropout = 1.0
     >>> validate(config)
     Traceback (most recent call last):
-    tricks.errors.UserError: model.dropout is 1.0; allowed: 0 <= value < 1
+    tricks.errors.UserError: model.dropout is 1.0; allowed: 0 <= value < 1, up to 0.99999994
     """
     if not isinstance(config, Config):
         raise UserError(f"get_config() returned {type(config).__name__}; it must return a tricks.config.Config")
     for path, value, kind in _leaves(config):
         if not _has_type(value, kind):
-            raise UserError(f"{path} is {value!r}; it must be of type {_type_name(kind)}")
+            raise UserError(f"{path} is {_shown(value)}; it must be of type {_type_name(kind)}")
         if path in _CHOICES and value not in _CHOICES[path]:
             raise UserError(f"{path} is {value!r}; allowed: {', '.join(_CHOICES[path])}")
         if path in _RANGES:
             inside, allowed = _RANGES[path]
             if not inside(value):
-                raise UserError(f"{path} is {value!r}; allowed: {allowed}")
+                raise UserError(f"{path} is {_shown(value)}; allowed: {allowed}")
     _validate_together(config)
 
 
@@ -270,7 +270,7 @@ _Check = tuple[Callable[[Any], bool], str]
 _SMALLEST, _LARGEST, _LARGEST_INTEGER = 1.2e-38, 3.4e38, 2**31 - 1
 _POSITIVE: _Check = (lambda v: _SMALLEST <= v <= _LARGEST, f"a value > 0, from {_SMALLEST} to {_LARGEST}")
 _NOT_NEGATIVE: _Check = (lambda v: 0 <= v <= _LARGEST, f"a value >= 0, up to {_LARGEST}")
-_FRACTION: _Check = (lambda v: 0 <= v < 1, "0 <= value < 1")
+_FRACTION: _Check = (lambda v: 0 <= v < 1 - 2**-25, "0 <= value < 1, up to 0.99999994")  # More is 1 in float32.
 _AT_LEAST_1: _Check = (lambda v: 1 <= v <= _LARGEST_INTEGER, f"an integer from 1 to {_LARGEST_INTEGER}")
 _AT_LEAST_0: _Check = (lambda v: 0 <= v <= _LARGEST_INTEGER, f"an integer from 0 to {_LARGEST_INTEGER}")
 
@@ -342,6 +342,13 @@ def _has_type(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float)
     return isinstance(value, kind)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        return "an integer of thousands of digits"
 
 
 def _type_name(kind: Any) -> str:

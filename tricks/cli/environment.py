@@ -12,6 +12,12 @@ from tricks.errors import UserError
 
 # XLA reads its flags once, and ends the process over one that it does not know.
 _READ_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"
+_UNUSABLE = (
+    ("jax_numpy_dtype_promotion", "strict"),
+    ("jax_transfer_guard", "disallow"),
+    ("jax_transfer_guard", "disallow_explicit"),
+    ("jax_debug_infs", True),  # The best loss is infinite before there is one.
+)
 _COMMON = re.compile(r"(\s*--xla_force_host_platform_device_count=\d+)*\s*")
 
 
@@ -29,6 +35,9 @@ def device_count() -> int:
     """
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         raise UserError("JAX_DISABLE_JIT is set, and whole epochs are compiled here: unset it")
+    for name, value in _UNUSABLE:
+        if getattr(jax.config, name) == value:
+            raise UserError(f"{name.upper()} is {value}, under which a training cannot be computed: unset it")
     _check_xla_flags(os.environ.get("XLA_FLAGS", ""))
     try:
         return jax.device_count()
@@ -45,6 +54,6 @@ def _check_xla_flags(flags: str) -> None:
     if _COMMON.fullmatch(flags):
         return
     read = subprocess.run([sys.executable, "-c", _READ_FLAGS], capture_output=True, text=True, check=False)
-    said = re.search(r"\] (.*XLA_FLAGS.*)", read.stderr)
+    said = re.search(r"\] (.*XLA_FLAGS.*|Couldn't interpret value .*)", read.stderr)
     if read.returncode != 0 and said:
         raise UserError(f"XLA_FLAGS is {flags!r}; XLA says: {said.group(1)}")

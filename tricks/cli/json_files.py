@@ -15,9 +15,18 @@ def write_json(path: Path, content: Any) -> None:
         path: of the file.
         content: plain values; None is written for numbers that are not finite.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = unfinished(path)
     temporary.write_text(json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
     os.replace(temporary, path)
+
+
+def unfinished(path: Path) -> Path:
+    """What a file is called while it is written: a name that nobody else gives.
+
+    >>> unfinished(Path("run/summary.json")).as_posix()
+    'run/summary.json.tricks-tmp'
+    """
+    return path.with_name(path.name + ".tricks-tmp")
 
 
 def read_json(path: Path) -> Any:

@@ -178,12 +178,14 @@ def _attempt(
     is_derivative = asymmetry <= max(GROSS, asymmetry_allowed(operator))
     certified = is_derivative & negative & jnp.all(curvatures <= curvatures[0] / 2)
     norm = trees.norm(wide).astype(dtype)
+    moving = jnp.minimum(_length_along(u, wide).astype(dtype), norm)
     way = line_search.along(
         lambda distance: losses_at(_step(distance, u)),
         curvatures,
         wanted=certified,
         longest=10 * (1 + norm),
         norm=norm,
+        moving=moving,
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
@@ -259,6 +261,12 @@ def _explained(outcome: jax.Array, here: jax.Array, beside: jax.Array) -> jax.Ar
     """An outcome without a way out, or why there is none: by what derivatives reach at the point and beside it."""
     explained = jnp.where(beside < _DEAD, NOTHING_MOVES, outcome)
     return jnp.where((here < _MOST_OF) & (beside > 2 * here), VANISHES, explained)
+
+
+def _length_along(u: Vectors, point: Vectors) -> jax.Array:
+    """How long the parameters are that u moves: their mean square by its squares, times how many those are alike."""
+    moved, squares = jax.tree.map(jnp.multiply, u, point), jax.tree.map(jnp.multiply, u, u)
+    return trees.norm(moved) / jnp.maximum(trees.norm(squares), jnp.finfo(jnp.float32).tiny)
 
 
 def _step(length: jax.Array, direction: Vectors) -> Vectors:

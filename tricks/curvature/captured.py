@@ -63,7 +63,7 @@ def captured(function: Callable[..., Any], *arguments: Any) -> Captured:
     traced, shape = jax.make_jaxpr(lambda *a: function(*a), return_shape=True)(*arguments)
     description, arrays = described(traced)
     structures = jax.tree.structure(arguments), jax.tree.structure(shape)
-    arrays = [jnp.asarray(array) for array in arrays]
+    arrays = [_as_array(array) for array in arrays]
     program = _PROGRAMS.get((description, structures))
     if program is None:
         alone = jax.make_jaxpr(lifted(traced))(arrays, *jax.tree.leaves(arguments))
@@ -72,6 +72,15 @@ def captured(function: Callable[..., Any], *arguments: Any) -> Captured:
         if not described(alone)[1]:
             _PROGRAMS[description, structures] = program
     return Captured(program, arrays)
+
+
+def _as_array(value: Any) -> jax.Array:
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the loss closes over a {type(value).__name__}; allowed: arrays and numbers (what a Ref holds: ref[...])"
+        ) from error
 
 
 @jax.jit

@@ -51,9 +51,10 @@ def escape(
         held_out: other batches of the same kind. None takes the loss as exact: right for all the data, wrong for a
             sample, whose curvature is always partly its own.
         key: of the random start.
-        min_decrease: share of what can be gained that a step must bring. That is the loss, or |eigenvalue| / 2 times
-            (1 + |params| / 10)^2 where that is less, as it is where the loss has a large constant in it: what the
-            curvature gives over a tenth of the length of the parameters.
+        min_decrease: share of what can be gained that a step must bring. That is the loss, or what the curvature gives
+            over a tenth of the length of the parameters that move, |eigenvalue| / 2 times (1 + length / 10)^2, where
+            that is less, as it is where the loss has a large constant in it. (Where they are hundreds long, take the
+            constant away, or ask for less.)
         max_products: of Hessian-vector products.
         basis_size: vectors of the size of the parameters that are kept in memory; 8 more at most.
         noise: where derivatives vanish, take Gaussian noise instead: as much of it as raises the loss by 1 % at most.

@@ -10,6 +10,23 @@ from jax.extend import core
 from jax.interpreters import partial_eval
 
 _ARRAYS = (jax.Array, np.ndarray)
+# What products of matrices keep, by the first of these in the name of their algorithm,
+_OF_ALGORITHMS = {
+    "X9": 0.0,
+    "X6": 0.0,
+    "X3": 2.0**-15,
+    "F8": 2.0**-3,
+    "BF16": 2.0**-7,
+    "F16": 2.0**-10,
+    "TF32": 2.0**-10,
+}
+# and by the precision asked for, where that is less than all.
+_OF_DEVICES = {
+    ("gpu", jax.lax.Precision.DEFAULT): 2.0**-10,
+    ("gpu", jax.lax.Precision.HIGH): 2.0**-10,
+    ("tpu", jax.lax.Precision.DEFAULT): 2.0**-7,
+    ("tpu", jax.lax.Precision.HIGH): 2.0**-15,
+}
 
 
 def described(traced: Any) -> tuple[Hashable, list[Any]]:
@@ -132,18 +149,26 @@ def evaluated(traced: Any, arguments: Iterable[Any]) -> list[Any]:
 
 
 def coarsest(traced: Any) -> float:
-    """The epsilon of the coarsest floating-point type among all that a traced function computes.
+    """The epsilon of the coarsest floating-point numbers among all that a traced function computes with.
 
     >>> coarsest(jax.make_jaxpr(lambda x: x.astype(jnp.bfloat16).sum() * 2.0)(np.ones(3, np.float32)))
     0.0078125
     """
-    epsilons = [
-        float(jnp.finfo(var.aval.dtype).eps)
-        for eqn in steps(traced)
-        for var in eqn.outvars
-        if hasattr(var.aval, "dtype") and jnp.issubdtype(var.aval.dtype, jnp.floating)
-    ]
-    return max(epsilons, default=0.0)
+    return max((epsilon for eqn in steps(traced) for epsilon in _epsilons(eqn)), default=0.0)
+
+
+def _epsilons(eqn: Any) -> Iterator[float]:
+    for var in eqn.outvars:
+        if hasattr(var.aval, "dtype") and jnp.issubdtype(var.aval.dtype, jnp.floating):
+            yield float(jnp.finfo(var.aval.dtype).eps)
+    if eqn.primitive.name == "reduce_precision":
+        yield 2.0 ** -eqn.params["mantissa_bits"]
+    # Products of matrices may keep fewer digits than their types have.
+    precision = eqn.params.get("precision")
+    if isinstance(precision, jax.lax.DotAlgorithmPreset):
+        yield next((epsilon for name, epsilon in _OF_ALGORITHMS.items() if name in precision.name), 0.0)
+    elif isinstance(precision, tuple):
+        yield max(_OF_DEVICES.get((jax.default_backend(), each), 0.0) for each in precision)
 
 
 def calls_back(traced: Any) -> bool:

@@ -41,17 +41,18 @@ def along(
     *,
     longest: jax.Array,
     norm: jax.Array | float = jnp.inf,
+    moving: jax.Array | float = jnp.inf,
     min_decrease: float,
     wanted: jax.Array | bool = True,
     precision: float | None = None,
 ) -> Found:
     """Looks both ways, shorter until the losses fall enough, then longer as long as they fall more.
 
-    What can be gained is G = min(|f|, |c| (1 + |w| / 10)^2 / 2), f the loss and the latter what a parabola of its
-    curvature c falls by over a tenth of the length of the parameters w: a constant in a loss is no gain. A step of
-    length a is accepted where every loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to the first length
-    tried, at which the parabola falls by a tenth of |f|, which counts as P / 1000 to P, P = |c| (1 + |w|)^2 / 2. What
-    is not finite has not fallen. Nothing is tried from losses that are not finite.
+    What can be gained is G = min(|f|, |c| (1 + |v| / 10)^2 / 2), f the loss and the latter what a parabola of its
+    curvature c falls by over a tenth of the length of the parameters v that move: a constant in a loss is no gain. A
+    step of length a is accepted where every loss falls by max(min_decrease G, |c| a^2 / 20), a counted up to the first
+    length tried, at which the parabola falls by a tenth of |f|, which counts as P / 1000 to P, P = |c| (1 + |w|)^2 / 2
+    with all parameters w. What is not finite has not fallen. Nothing is tried from losses that are not finite.
 
     Args:
         losses_at: signed distance -> (losses,), of one batch or more, in the type of the curvatures. It is called once
@@ -59,6 +60,7 @@ def along(
         curvatures: (losses,) second derivatives along the direction, at distance 0, negative; float32 at least.
         longest: the largest length of the first trial, and of those that go on from it.
         norm: |w|.
+        moving: |v|.
         min_decrease: share of what can be gained that a step must bring.
         wanted: whether anything is tried, or only the losses before are told.
         precision: of the losses, where it is coarser than their type.
@@ -78,7 +80,7 @@ def along(
     def trial(search: _Search) -> _Search:
         losses, is_first = losses_at(search.distance), search.best.trials == 0
         before = jnp.where(is_first, losses, search.best.before)
-        near, most = (jnp.abs(curvatures) / 2 * (1 + share * norm) ** 2 for share in (_NEAR, 1))
+        near, most = (jnp.abs(curvatures) / 2 * (1 + length) ** 2 for length in (_NEAR * moving, norm))
         size = jnp.minimum(jnp.abs(before), near)
         # Nor does a constant that makes a loss 0 leave nothing to look for.
         least = jnp.where(jnp.isfinite(most), _LEAST * most, 0)

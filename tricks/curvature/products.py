@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
+from tricks.curvature.captured import Captured, captured
 from tricks.curvature.snapshot import Snapshot, ValueAndField, snapshot
 
 Loss = Callable[..., jax.Array]
@@ -26,7 +27,7 @@ class Operator:
     """A symmetric linear map of parameters: `operator(vector) -> vector`. A pytree itself, so `jit` takes it.
 
     Attributes:
-        apply: the linear map, not checked.
+        apply: the linear map as it is when the operator is made, not checked.
         like: a pytree with the structure, shapes and types of its vectors.
         loss: of the point that the operator belongs to, weighted over all batches; None without one.
         gradient: of that loss; None without one.
@@ -47,9 +48,12 @@ class Operator:
         return trees.size(self.like)
 
     def __post_init__(self) -> None:
-        # A plain function is no pytree; a Partial is one.
-        if callable(self.apply) and not isinstance(self.apply, jax.tree_util.Partial):
-            object.__setattr__(self, "apply", jax.tree_util.Partial(self.apply))
+        # A plain function is no pytree, and what it closes over may change.
+        if not callable(self.apply) or isinstance(self.apply, jax.tree_util.Partial | Captured):
+            return
+        traced = None if is_traced(self.like) else captured(self.apply, self.like)
+        apply = jax.tree_util.Partial(self.apply) if traced is None or is_traced(traced) else traced
+        object.__setattr__(self, "apply", apply)
 
     def __call__(self, vector: Any) -> Any:
         """The product with a vector of the structure of `like`.
@@ -93,7 +97,7 @@ def hvp(loss_fn: Loss, params: Any, vector: Any, batches: Sequence[Any] | None =
     groups, shares = (None, None) if batches is None else grouped(batches)
     point, scalar = trees.widened(params), Scalar(loss_fn)
     typed = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, jnp.result_type(like)), vector, point)
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"), explained():
         gradient = jax.grad(lambda p: mean_over(partial(scalar, p), groups, shares))
         return jax.jvp(gradient, (point,), (typed,))[1]
 
@@ -216,7 +220,7 @@ class Scalar:
 
     def __call__(self, params: Any, *batch: Any) -> jax.Array:
         loss = self.loss_fn(params, *batch)
-        if isinstance(loss, tuple | list | dict):
+        if loss is None or isinstance(loss, tuple | list | dict | str):
             raise ValueError(f"loss_fn returns a {type(loss).__name__}; allowed: a scalar alone, without other outputs")
         if jnp.shape(loss) != ():
             shape = jnp.shape(loss)
@@ -286,7 +290,7 @@ _ADVICE = {
         "The loss changes the state of a module that was made outside: make a copy in it, nnx.merge(..., copy=True), "
         "or use running averages"
     ),
-    "Pure callbacks do not support JVP": "Calls of Python have no derivative: put jax.lax.stop_gradient around them",
+    "allbacks do not support JVP": "Calls of Python have no derivative: put jax.lax.stop_gradient around them",
 }
 
 

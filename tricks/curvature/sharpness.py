@@ -16,7 +16,7 @@ from tricks.curvature.eigenpairs import eigenpairs
 from tricks.curvature.jaxprs import calls_back
 from tricks.curvature.lanczos import Eigenpairs
 from tricks.curvature.placement import raveled
-from tricks.curvature.products import Loss, Operator, Scalar, require_same
+from tricks.curvature.products import Loss, Operator, Scalar, explained, require_same
 
 
 class Sharpness(NamedTuple):
@@ -92,7 +92,8 @@ def keskar_sharpness(
 
     fixed = x, basis, groups, shares
     middle = jnp.zeros_like(x if basis is None else basis[0])
-    function = captured(value_and_gradient, middle, *fixed)
+    with explained():
+        function = captured(value_and_gradient, middle, *fixed)
     if calls_back(function.program.traced):
         require_same(*(call(function, middle, *fixed) for _ in range(2)))
 

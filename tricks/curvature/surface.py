@@ -11,7 +11,7 @@ from tricks.arguments import require_integer, require_key, require_positive
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import call, captured
-from tricks.curvature.products import Loss, Scalar
+from tricks.curvature.products import Loss, Scalar, explained
 
 
 class Surface(NamedTuple):
@@ -69,7 +69,9 @@ def error_surface(
     groups, shares = (None, None) if batches is None else grouped(batches)
     side = jnp.linspace(-radius, radius, points)
     arguments = params, directions, side, groups, shares
-    return Surface(side, side, call(captured(partial(_losses, Scalar(loss_fn)), *arguments), *arguments))
+    with explained():
+        losses = captured(partial(_losses, Scalar(loss_fn)), *arguments)
+    return Surface(side, side, call(losses, *arguments))
 
 
 def _losses(loss_fn: Loss, params: Any, directions: tuple[Any, Any], side: jax.Array, groups: Any, shares: Any) -> Any:

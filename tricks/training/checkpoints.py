@@ -143,6 +143,9 @@ def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopSta
         raise ValueError(f"it is that of step {progress['step']}")
     if "layout" in progress:
         _check_same_kind(checkpoints, step, progress["layout"], stored_tree.layout((like_latest, like.best)))
+    else:
+        folder = checkpoints.directory.absolute() / f"{step:08d}"
+        _check_same_kind(checkpoints, step, *older_states.layouts(folder, progress["scalars"], like_latest, like.best))
     wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (stored_tree.split(like_latest)[0], like.best))
     arguments = ocp.args.Composite(latest=ocp.args.StandardRestore(wanted[0]), best=ocp.args.StandardRestore(wanted[1]))
     stored = restore(step, args=arguments)
@@ -157,7 +160,7 @@ def _check_same_kind(checkpoints: Checkpoints, step: int, stored: Mapping[str, s
     if difference:
         raise UserError(
             f"the checkpoint of step {step} in {checkpoints.directory} is of another kind of run ({difference}): set "
-            "JAX_ENABLE_X64 as it was, or choose another --workdir"
+            "the config, and JAX_ENABLE_X64, as they were, or choose another --workdir"
         )
 
 

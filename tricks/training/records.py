@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tricks.cli.json_files import parse
+from tricks.cli.json_files import parse, unfinished
 from tricks.errors import UserError
 
 FILE = "metrics.jsonl"
@@ -47,7 +47,7 @@ class Writer:
 
     def __init__(self, directory: Path, last_step: int) -> None:
         self.kept = [r for r in read(directory) if r.step <= last_step and r.kind != "test"]
-        temporary = directory / (FILE + ".tmp")
+        temporary = unfinished(directory / FILE)
         with open(temporary, "w") as file:
             file.writelines(_line(record) for record in self.kept)
         temporary.replace(directory / FILE)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tricks import config
-from tricks.cli.json_files import read_json, write_json
+from tricks.cli.json_files import read_json, unfinished, write_json
 from tricks.errors import UserError
 
 CONFIG = "config.json"
@@ -38,7 +38,7 @@ def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
         # What is refused is left as it is, without a lock in it.
         _is_there(path, wanted)
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / _LOCK, "w")  # noqa: SIM115
+        lock = open(path / _LOCK, "a")  # noqa: SIM115
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
         _check_same(path, _as_json(config.flatten(config.Config())) | read_config(path), wanted)
         with tempfile.TemporaryFile(dir=path):
             return True
-    if path.exists() and any(entry.name not in (f"{CONFIG}.tmp", _LOCK) for entry in path.iterdir()):
+    if path.exists() and any(entry.name not in (unfinished(path / CONFIG).name, _LOCK) for entry in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and holds no run; choose another")
     return False
 

@@ -9,8 +9,14 @@ import optax
 from tricks.transforms.decay import DecayState
 from tricks.transforms.learning_rate import LearningRateState
 
-_SCHEDULES = (LearningRateState, DecayState, optax.ScaleByScheduleState)
-_INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
+_SCHEDULES = (LearningRateState, DecayState, optax.transforms.AddNoiseState, optax.contrib.ReduceLROnPlateauState)
+# Those that hold the state of another optimizer; their own counts go on.
+_AROUND = (
+    optax.InjectHyperparamsState,
+    optax.InjectStatefulHyperparamsState,
+    optax.ConditionallyTransformState,
+    optax.ConditionallyMaskState,
+)
 
 
 def restarted(fresh: Any, old: Any) -> Any:
@@ -32,13 +38,23 @@ def restarted(fresh: Any, old: Any) -> Any:
     """
 
     def one(new: Any, old: Any) -> Any:
-        if isinstance(old, _SCHEDULES):
+        if _is_schedule(old):
             return old
-        if isinstance(old, _INJECTED):
+        if isinstance(old, optax.MultiStepsState):
+            # Gradients that were gathered belong to the old place.
+            inner = restarted(new.inner_opt_state, old.inner_opt_state)
+            return new._replace(inner_opt_state=inner, gradient_step=old.gradient_step)
+        if isinstance(old, _AROUND):
             return old._replace(inner_state=restarted(new.inner_state, old.inner_state))
         return jnp.asarray(new, jnp.result_type(old))
 
-    return jax.tree.map(one, fresh, old, is_leaf=lambda x: isinstance(x, (*_SCHEDULES, *_INJECTED)))
+    kept = (*_AROUND, optax.MultiStepsState)
+    return jax.tree.map(one, fresh, old, is_leaf=lambda x: _is_schedule(x) or isinstance(x, kept))
+
+
+def _is_schedule(state: Any) -> bool:
+    # What counts updates and keeps nothing else follows a schedule.
+    return isinstance(state, _SCHEDULES) or getattr(state, "_fields", None) == ("count",)
 
 
 def restarted_after(inner: optax.GradientTransformation, params: Any, state: Any, moved: Any) -> Any:

@@ -26,7 +26,8 @@ def from_optax(state: Any, learning_rate: ScalarOrSchedule | None = None) -> Any
         optax.rmsprop               rmsprop, where eps_in_sqrt is False; also centered
 
     They are found in chains and in wrappers, such as `optax.masked` and `optax.MultiSteps`, which stay as they are; so
-    are their cores, `optax.scale_by_adam`, `optax.trace`, `optax.scale_by_rms` and `optax.scale_by_stddev`.
+    are their cores, `optax.scale_by_adam`, `optax.trace`, `optax.scale_by_rms` and `optax.scale_by_stddev`. States do
+    not tell their maker: those of adamax, radam and yogi have Adam's type, and are taken for Adam's.
 
     Args:
         state: of `optax.chain` and wrappers with at least one of these optimizers in it.
