@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +121,19 @@ def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str],
 def read_metrics(workdir: Path) -> list[dict]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+# Of these every test compiles programs of its own, and runs them for less time than that takes.
+_OF_SMALL_PROGRAMS = ("test_curvature_", "test_escape", "test_saddle_escape", "test_assembly")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_sooner(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leaves out most of XLA's optimizations, which are a quarter of the time; commands run with them."""
+    module = getattr(request.module, "__name__", "")
+    jax.config.update("jax_disable_most_optimizations", module.startswith(_OF_SMALL_PROGRAMS))
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
