@@ -71,6 +71,14 @@ def _assert_true_pairs(found, matrix, values):
     np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5 if found.values.dtype == np.float32 else 1e-12)
 
 
+@pytest.mark.parametrize("name", ["repeated", "clustered", "identity"])
+def test_two_of_an_eigenvalue_that_is_repeated_at_one_end(name):
+    for seed in range(2):
+        matrix = _planted(SPECTRA[name], np.float32, seed)
+        found = curvature.eigenpairs(_operator(matrix), 2, "smallest", key=jax.random.key(seed))
+        _assert_true_pairs(found, matrix, np.sort(SPECTRA[name])[:2])
+
+
 def test_says_so_when_it_has_not_converged():
     matrix = _planted(np.linspace(-1, 1, 200), np.float32)
     found = curvature.eigenpairs(_operator(matrix), 4, "both", key=jax.random.key(0), tol=1e-6, max_products=20)
