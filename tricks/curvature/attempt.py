@@ -178,14 +178,13 @@ def _attempt(
     is_derivative = asymmetry <= max(GROSS, asymmetry_allowed(operator))
     certified = is_derivative & negative & jnp.all(curvatures <= curvatures[0] / 2)
     norm = trees.norm(wide).astype(dtype)
-    moving = jnp.minimum(_length_along(u, wide).astype(dtype), norm)
     way = line_search.along(
         lambda distance: losses_at(_step(distance, u)),
         curvatures,
         wanted=certified,
         longest=10 * (1 + norm),
         norm=norm,
-        moving=moving,
+        moving=_length_along(u, wide).astype(dtype),
         min_decrease=options.min_decrease,
         precision=float(jnp.finfo(operator.loss.dtype).eps),
     )
@@ -266,7 +265,8 @@ def _explained(outcome: jax.Array, here: jax.Array, beside: jax.Array) -> jax.Ar
 def _length_along(u: Vectors, point: Vectors) -> jax.Array:
     """How long the parameters are that u moves: their mean square by its squares, times how many those are alike."""
     moved, squares = jax.tree.map(jnp.multiply, u, point), jax.tree.map(jnp.multiply, u, u)
-    return trees.norm(moved) / jnp.maximum(trees.norm(squares), jnp.finfo(jnp.float32).tiny)
+    alike = trees.norm(moved) / jnp.maximum(trees.norm(squares), jnp.finfo(jnp.float32).tiny)
+    return jnp.minimum(alike, trees.norm(point))
 
 
 def _step(length: jax.Array, direction: Vectors) -> Vectors:
