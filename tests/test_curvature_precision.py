@@ -103,7 +103,8 @@ def test_numbers_that_hold_less_than_their_type_are_coarse(reduced, epsilon):
     ("device", "default", "high"), [("cpu", 2**-23, 2**-23), ("gpu", 2**-10, 2**-10), ("tpu", 2**-7, 2**-15)]
 )
 def test_products_of_matrices_keep_what_the_device_makes_of_them(monkeypatch, device, default, high):
-    for precision, epsilon in ((jax.lax.Precision.DEFAULT, default), (jax.lax.Precision.HIGH, high)):
+    asked = ((jax.lax.Precision.DEFAULT, default), (jax.lax.DotAlgorithmPreset.DEFAULT, default))
+    for precision, epsilon in (*asked, (jax.lax.Precision.HIGH, high)):
         traced = jax.make_jaxpr(lambda w, precision=precision: jnp.dot(w, w, precision=precision))(jnp.ones((3, 3)))
         monkeypatch.setattr(jax, "default_backend", lambda: device)
         assert jaxprs.coarsest(traced) == epsilon

@@ -165,6 +165,8 @@ def _epsilons(eqn: Any) -> Iterator[float]:
         yield 2.0 ** -eqn.params["mantissa_bits"]
     # Products of matrices may keep fewer digits than their types have.
     precision = eqn.params.get("precision")
+    if precision == jax.lax.DotAlgorithmPreset.DEFAULT:
+        precision = (jax.lax.Precision.DEFAULT,)
     if isinstance(precision, jax.lax.DotAlgorithmPreset):
         yield next((epsilon for name, epsilon in _OF_ALGORITHMS.items() if name in precision.name), 0.0)
     elif isinstance(precision, tuple):
