@@ -15,6 +15,7 @@ __all__ = [
     "Batch",
     "Loss",
     "Measures",
+    "Mix",
     "Objective",
     "cross_entropy",
     "loss_first",
@@ -29,11 +30,22 @@ __all__ = [
 Measures = dict[str, jax.Array]
 
 
+class Mix(NamedTuple):
+    """Of mixup: what else each example is, and how much of it is what it was."""
+
+    targets: Any
+    """Of the other example, in the shape of the batch's own targets."""
+    weight: jax.Array
+    """(batch,), from 0 to 1: the share of the batch's own targets."""
+
+
 class Batch(NamedTuple):
-    """Examples: features (batch, features), targets (batch,): class indices, or numbers for a regression."""
+    """Examples: a pytree of features (batch, ...), targets (batch, ...): class indices, or numbers for a regression."""
 
     features: Any
     targets: Any
+    mix: Mix | None = None
+    """None, but in training with mixup."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,10 +228,18 @@ def mean_loss(apply: Callable[..., Any], loss: Loss) -> Callable[..., Any]:
 
     def loss_fn(params: Any, model_state: Any, batch: Batch, rng: jax.Array | None) -> Any:
         outputs, new_model_state = apply(params, model_state, batch.features, rng=rng)
-        measures = jax.tree.map(jnp.mean, loss(outputs, batch.targets))
+        measures = jax.tree.map(jnp.mean, _measured(loss, outputs, batch))
         return measures["loss"], (new_model_state, measures)
 
     return loss_fn
+
+
+def _measured(loss: Loss, outputs: Any, batch: Batch) -> Measures:
+    measures = loss(outputs, batch.targets)
+    if batch.mix is None:
+        return measures
+    weight, others = batch.mix.weight, loss(outputs, batch.mix.targets)
+    return {name: weight * value + (1 - weight) * others[name] for name, value in measures.items()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
