@@ -12,6 +12,7 @@ _MODULES = frozenset(
         "arguments",
         "branches",
         "cli",
+        "commands",
         "config",
         "curvature",
         "data",

@@ -26,7 +26,7 @@ except ValueError as error:
     sys.exit(2)
 
 from tricks import config, paths
-from tricks.cli import compilation_cache, screen
+from tricks.cli import compilation_cache, invocation, screen, shipped
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
@@ -35,7 +35,7 @@ DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 def run(
     main: Callable[[list[str]], int | None],
     define: Callable[[], None] = lambda: None,
-    default_config: Path | None = None,
+    default_config: str | None = None,
 ) -> None:
     """Parses the flags, calls `main` with the arguments that are no flags, and exits.
 
@@ -45,7 +45,7 @@ def run(
     Args:
         main: the command.
         define: defines those flags of which a definition may fail: one of a config file reads it.
-        default_config: of a command that has the flag --config, where it is not given.
+        default_config: of a command that has the flag --config, where it is not given; as it would be typed.
     """
     screen.secure()
     # Pictures go to files. A notebook leaves its own kind to what is started from it, which may lack it.
@@ -54,13 +54,13 @@ def run(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     _silence_threads()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # A command with a handler of its own, as train.py has, keeps it: an exception may be lost, as in a callback of
+        # A command with a handler of its own, as training has, keeps it: an exception may be lost, as in a callback of
         # the garbage collector.
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, signal.default_int_handler)
     atexit.register(_ignore_signals)
     try:
-        arguments = _parse(sys.argv, define, default_config)
+        arguments = _parse(sys.argv, main, define, default_config)
         compilation_cache.enable()
         status = main(arguments) or DONE
     except (UserError, flags.Error) as error:
@@ -114,16 +114,18 @@ def _fail(error: Exception, status: int) -> int:
     return status
 
 
-def _parse(argv: list[str], define: Callable[[], None], default_config: Path | None) -> list[str]:
+def _parse(
+    argv: list[str], main: Callable[..., Any], define: Callable[[], None], default_config: str | None
+) -> list[str]:
     define()
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in argv[1:]):
-        print(sys.modules["__main__"].__doc__)
-        print(flags.FLAGS.main_module_help())
+        _help(main.__module__)
         raise SystemExit(DONE)
     if default_config is not None:
         if not any(re.match("--?config(=|$)", argument) for argument in argv[1:]):
             argv = [argv[0], f"--config={default_config}", *argv[1:]]
         _check_config_fields(argv[1:])
+        argv = shipped.in_flags(argv)
         _check_config_file(argv)
     try:
         return flags.FLAGS(argv)[1:]
@@ -142,6 +144,16 @@ def _parse(argv: list[str], define: Callable[[], None], default_config: Path | N
         if default_config is None:
             raise
         raise UserError(f"{_of_config(argv)}: {type(error).__name__}: {error}") from error
+
+
+def _help(module: str) -> None:
+    if module == "__main__":
+        print(sys.modules[module].__doc__)
+        print(flags.FLAGS.main_module_help())
+        return
+    name = module.split(".")[-1]
+    print((sys.modules[module].__doc__ or "").replace(f"tricks {name}", invocation.command(name)))
+    print(flags.FLAGS.module_help(module).replace(f"{module}:", f"{sys.argv[0]}:", 1))
 
 
 def _of_config(argv: list[str]) -> str:
