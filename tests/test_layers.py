@@ -75,6 +75,7 @@ _CALCULATING |= {
     "dataclasses",
     "functools",
     "importlib",
+    "inspect",
     "itertools",
     "math",
     "operator",

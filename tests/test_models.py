@@ -8,6 +8,7 @@ import pytest
 
 from tricks import losses, models
 from tricks.losses import Batch
+from tricks.models import multilayer
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (64, 5)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 64).astype(np.int32)
@@ -92,7 +93,7 @@ def test_params_are_plain_dicts_of_arrays():
 @pytest.mark.parametrize("units", [512, 511])
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate, units):
     x = jnp.ones((2000, units))
-    dropped = np.asarray(models._drop(x, rate, jax.random.key(3)))
+    dropped = np.asarray(multilayer._drop(x, rate, jax.random.key(3)))
     zeros = (dropped == 0).mean()
     assert abs(zeros - rate) < 5 * np.sqrt(rate * (1 - rate) / dropped.size)
     np.testing.assert_allclose(dropped[dropped != 0], 1 / (1 - rate), rtol=2e-4)
@@ -106,8 +107,8 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate, units):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_bits_of_dropout_are_fair_and_independent_within_words_between_neighbours_and_between_keys(seed):
     first, second = jax.random.split(jax.random.key(seed))
-    words = np.asarray(models._random_words(first, (2**16 + 1,)))
-    others = np.asarray(models._random_words(second, (2**16,)))
+    words = np.asarray(multilayer._random_words(first, (2**16 + 1,)))
+    others = np.asarray(multilayer._random_words(second, (2**16,)))
     assert len(np.unique(words)) == len(words)
     columns = np.concatenate(
         [1.0 - 2.0 * (w[:, None] >> np.arange(32) & 1) for w in (words[:-1], words[1:], others)], axis=1
@@ -121,7 +122,7 @@ def test_bits_of_dropout_are_fair_and_independent_within_words_between_neighbour
 def test_dropout_masks_of_consecutive_steps_and_layers_are_unrelated():
     key = jax.random.key(0)
     masks = [
-        np.asarray(models._drop(jnp.ones((128, 512)), 0.5, jax.random.fold_in(jax.random.fold_in(key, t), i))) > 0
+        np.asarray(multilayer._drop(jnp.ones((128, 512)), 0.5, jax.random.fold_in(jax.random.fold_in(key, t), i))) > 0
         for t in range(4)
         for i in range(2)
     ]
@@ -143,7 +144,7 @@ def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
 
 @pytest.mark.parametrize("units", [512, 511])
 def test_noise_has_its_deviation_and_no_mean_and_is_independent(units):
-    drawn = [np.asarray(models._disturb(jnp.zeros((2000, units)), 0.3, jax.random.key(3), i)) for i in range(2)]
+    drawn = [np.asarray(multilayer._disturb(jnp.zeros((2000, units)), 0.3, jax.random.key(3), i)) for i in range(2)]
     for noise in drawn:
         assert abs(noise.mean()) < 5 * 0.3 / np.sqrt(noise.size)
         np.testing.assert_allclose(noise.std(), 0.3, rtol=5 / np.sqrt(noise.size))
@@ -159,8 +160,8 @@ def test_noise_is_added_to_features_and_before_activations_in_training_alone():
     key = jax.random.key(0)
     noise_key = jax.random.fold_in(key, 2)
     apply, params, state = _build(hidden_sizes=(7,), noise=0.3, input_noise=0.5, activation="tanh")
-    x = models._disturb(X, 0.5, noise_key, 0)
-    z = models._disturb(x @ params["linear_0"]["kernel"] + params["linear_0"]["bias"][None], 0.3, noise_key, 1)
+    x = multilayer._disturb(X, 0.5, noise_key, 0)
+    z = multilayer._disturb(x @ params["linear_0"]["kernel"] + params["linear_0"]["bias"][None], 0.3, noise_key, 1)
     expected = jnp.tanh(z) @ params["linear_1"]["kernel"] + params["linear_1"]["bias"][None]
     np.testing.assert_allclose(apply(params, state, X, rng=key)[0], expected, rtol=1e-5)
     plain, _, _ = _build(hidden_sizes=(7,), activation="tanh")

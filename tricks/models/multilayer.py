@@ -1,22 +1,19 @@
-"""Networks as pure functions over plain dicts. The only module that imports Flax."""
+"""The multilayer perceptron that is built in."""
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from tricks.arguments import require_choice, require_decay, require_not_negative
+from tricks.models.network import Apply, ModelState, Network, Params
 from tricks.random_words import random_words
 
-__all__ = ["ACTIVATIONS", "INITIALIZERS", "Apply", "ModelState", "Network", "Params", "build", "multilayer_perceptron"]
-
-Params = dict[str, Any]
-ModelState = dict[str, Any]
-Apply = Callable[..., tuple[jax.Array, ModelState]]
+__all__ = ["ACTIVATIONS", "INITIALIZERS", "build", "multilayer_perceptron", "perceptron"]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -26,20 +23,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "linear": lambda x: x,
 }
 INITIALIZERS = ("he", "glorot", "zeros", "identical")
-
-
-class Network(NamedTuple):
-    """A network as two pure functions over plain nested dicts.
-
-    `init(key) -> (params, model_state)` draws the initial weights and gives the running statistics;
-    `apply(params, model_state, x, *, rng=None, batch_statistics=None) -> (outputs, new_model_state)` applies them to x
-    of shape (batch, features). `rng=None` means evaluation: running statistics, no dropout and no noise, and
-    `model_state` comes back as it was. With a key: batch statistics, dropout and noise. `batch_statistics` True or
-    False chooses those apart from the others.
-    """
-
-    init: Callable[[jax.Array], tuple[Params, ModelState]]
-    apply: Apply
 
 
 class _MLP(nnx.Module):
@@ -197,6 +180,48 @@ def build(*, key: jax.Array, **options: Any) -> tuple[Apply, Params, ModelState]
     """
     network = multilayer_perceptron(**options)
     return network.apply, *network.init(key)
+
+
+def perceptron(example: Any, outputs: int, **options: Any) -> Network:
+    """The multilayer perceptron for features of any shape, made as a network of one's own is.
+
+    Args:
+        example: one batch of features, or its `jax.ShapeDtypeStruct`: one array of floating numbers whose first
+            dimension is that of examples; the others are made one.
+        outputs: of one example.
+        options: as for `multilayer_perceptron`.
+
+    Returns:
+        A `Network` with x as the example and outputs of shape (batch, outputs).
+
+    Raises:
+        ValueError: the features are no such array; and as `multilayer_perceptron`.
+
+    >>> network = perceptron(jax.ShapeDtypeStruct((32, 8, 8, 1), jnp.float32), 10, hidden_sizes=(16,))
+    >>> params, state = network.init(jax.random.key(0))
+    >>> params["linear_0"]["kernel"].shape, network.apply(params, state, jnp.ones((5, 8, 8, 1)))[0].shape
+    ((64, 16), (5, 10))
+    """
+    if not isinstance(example, jax.Array | jax.ShapeDtypeStruct) and not hasattr(example, "dtype"):
+        found = f"a {type(example).__name__} of {len(jax.tree.leaves(example))} arrays"
+    elif not jnp.issubdtype(example.dtype, jnp.floating) or not example.shape:
+        found = f"an array of {example.dtype} of shape {example.shape}"
+    else:
+        found = ""
+    if found:
+        raise ValueError(
+            f"the features are {found}; the built-in perceptron takes one array of floating numbers of shape (batch, "
+            "...): write a network for them and name it in model.build"
+        )
+    of_one = example.shape[1:]
+    network = multilayer_perceptron(input_size=math.prod(of_one), output_size=outputs, **options)
+    if len(of_one) == 1:
+        return network
+
+    def apply(params: Params, model_state: ModelState, x: jax.Array, **mode: Any) -> tuple[jax.Array, ModelState]:
+        return network.apply(params, model_state, x.reshape(*x.shape[: x.ndim - len(of_one)], -1), **mode)
+
+    return Network(network.init, apply)
 
 
 @functools.cache
