@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
-from tricks import config
-from tricks.config import Config, flatten, validate
+from tricks import config_checks
+from tricks.config import Config, flatten, unflatten
+from tricks.config_checks import validate
 from tricks.errors import UserError
+
+_STRENGTHS = ("shift", "rotation", "scale", "cutout", "noise", "feature_dropout", "mixup")
 
 
 def _set(path: str, value) -> Config:
@@ -28,6 +31,10 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
     numbers = {path: value for path, value in flatten(Config()).items() if not isinstance(value, str)}
     assert numbers == {
         "seed": 0,
+        "data.test_fraction": 0.2,
+        "data.train_fraction": 1.0,
+        **dict.fromkeys((f"data.augment.{name}" for name in _STRENGTHS), 0),
+        "loss.outputs": 0,
         "data.batch_size": 32,
         "data.validation_fraction": 0.1,
         "model.hidden_sizes": (128, 128),
@@ -93,6 +100,16 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         ("schedule.warmup_steps", -1),
         ("schedule.end_value", 1.0),
         ("train.epochs", 0),
+        ("data.test_fraction", 0.0),
+        ("data.test_fraction", 1.0),
+        ("data.train_fraction", 0.0),
+        ("data.train_fraction", 1.1),
+        ("data.augment.shift", -1.0),
+        ("data.augment.scale", 1.0),
+        ("data.augment.cutout", -1),
+        ("data.augment.feature_dropout", 1.0),
+        ("data.augment.mixup", float("nan")),
+        ("loss.outputs", -1),
         ("train.chunk_steps", 0),
         ("early_stopping.patience", -1),
         ("early_stopping.min_delta", -0.1),
@@ -171,8 +188,10 @@ def test_every_field_has_a_check():
     free = {"model.batch_norm", "optimizer.nesterov", "data.directory", "escape.enabled", "escape.noise"}
     # Names that the library has are checked by the library: tests/test_configured.py.
     named = {"model.activation", "model.initializer", "loss.name", "optimizer.name", "schedule.shape"}
-    named |= {"early_stopping.metric"}
-    assert set(flatten(Config())) == {*config._RANGES, *config._CHOICES, *free, *named}
+    named |= {"early_stopping.metric", "model.build", "data.augment.function"}
+    # Columns are looked for in the file.
+    named |= {f"data.{name}" for name in ("target", "ignore", "split_column", "group_column")}
+    assert set(flatten(Config())) == {*config_checks._RANGES, *config_checks._CHOICES, *free, *named}
 
 
 def test_promised_fields_exist():
@@ -204,3 +223,17 @@ def test_promised_fields_exist():
 def test_integers_count_as_numbers():
     validate(_set("optimizer.learning_rate", 1))
     assert dataclasses.is_dataclass(Config)
+
+
+def test_options_of_a_persons_own_are_fields():
+    config = Config()
+    config.model.options = {"width": 64, "sizes": (3, 3), "kind": None}
+    validate(config)
+    fields = flatten(config)
+    assert fields["model.options.width"] == 64
+    assert unflatten({**fields, "model.options.sizes": [3, 3]}) == config
+    for value in ({3: 1}, ["width"], None):
+        with pytest.raises(UserError, match=r"^model\.options is .*it must be a dict of options by name"):
+            validate(_set("model.options", value))
+    with pytest.raises(UserError, match=r"^model\.options\.width is .*it must be of type bool, int, float, str, tuple"):
+        validate(_set("model.options", {"width": [1, 2]}))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tricks import losses, models, schedules
-from tricks.config import Config, OptimizerConfig, validate
+from tricks.config import Config, OptimizerConfig
+from tricks.config_checks import validate
 from tricks.data import Dataset, Split
 from tricks.errors import UserError
 from tricks.training import configured, feed, optimizer
@@ -140,7 +141,7 @@ def test_what_is_off_is_not_in_the_program_and_what_is_on_is_a_number():
 def test_the_loss_says_how_many_outputs_the_network_has():
     for name, outputs in (("cross_entropy", 3), ("softmax_squared_error", 3)):
         static, _ = configured.assemble(_config(loss__name=name), DATA, feed.make_mesh(), 10)
-        assert dict(static.options)["output_size"] == outputs
+        assert static.outputs == outputs
     with pytest.raises(UserError, match=r"^loss\.name is 'sigmoid'; it takes 2 classes, and"):
         configured.assemble(_config(loss__name="sigmoid"), DATA, feed.make_mesh(), 10)
 

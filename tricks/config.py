@@ -5,14 +5,17 @@ A file in `configs/` returns a `Config` from `get_config()`; every field can be 
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tricks.errors import UserError
 
 __all__ = [
+    "OPTIONS",
+    "PERCEPTRON",
     "PLACEMENTS",
     "STATISTICS",
+    "AugmentConfig",
     "CheckpointConfig",
     "Config",
     "CurvatureConfig",
@@ -22,15 +25,41 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "Option",
     "ScheduleConfig",
     "TrainConfig",
     "flatten",
+    "leaves",
     "unflatten",
-    "validate",
 ]
 
+OPTIONS = ("model.options.", "loss.options.", "data.options.")
+"""What the fields begin with that a person's own functions have, whatever their names are."""
+PERCEPTRON = "perceptron"
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
+
+
+@dataclasses.dataclass
+class AugmentConfig:
+    """How training examples are changed anew at every step; 0 leaves a change out."""
+
+    shift: float = 0.0
+    """Of an image: most pixels along each axis."""
+    rotation: float = 0.0
+    """Of an image: largest angle in degrees."""
+    scale: float = 0.0
+    """Of an image: largest relative change of its size."""
+    cutout: int = 0
+    """Of an image: side in pixels of a square that is set to the mean."""
+    noise: float = 0.0
+    """Standard deviation of what is added to every feature."""
+    feature_dropout: float = 0.0
+    """Probability that a feature is set to the mean."""
+    mixup: float = 0.0
+    """alpha of the Beta distribution by which examples are mixed in pairs, targets too."""
+    function: str = ""
+    """`file.py:function` of one's own, `(key, batch) -> batch`, applied before the others."""
 
 
 @dataclasses.dataclass
@@ -38,10 +67,34 @@ class DataConfig:
     """What is learned from."""
 
     name: str = "digits"
-    """`digits`, `breast_cancer`, `diabetes`, or any classification set of TensorFlow Datasets that was prepared."""
+    """`digits`, `breast_cancer`, `diabetes`, any classification set of TensorFlow Datasets that was prepared, a file
+    (.csv, .parquet, .npz), a folder of .npy files, or a function `file.py:load`."""
+    target: str = ""
+    """The column to predict, or several with commas between; of arrays the name of the targets."""
+    task: str = "auto"
+    """`classes` or `numbers`: what the targets are; `auto` for what the loss takes."""
+    ignore: str = ""
+    """Columns to leave out, with commas between."""
+    missing: str = "refuse"
+    """Values that a table lacks: `refuse` them, or fill in the `mean`, the `median` or `zero`."""
+    normalization: str = "feature"
+    """Mean 0 and deviation 1 for each `feature`, for each `channel` (the last axis), or `none`."""
+    split_column: str = ""
+    """Column that says train, validation or test."""
+    group_column: str = ""
+    """Column whose equal values stay on one side of every split."""
+    stratify: str = "auto"
+    """Give every part its share of every class: `yes`, `no`, or where a file has classes (`auto`)."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of a `file.py:load` of one's own."""
     batch_size: int = 32
     validation_fraction: float = 0.1
     """Share of the training examples that is held out for validation, drawn with the seed."""
+    test_fraction: float = 0.2
+    """Share of all examples that is held out for the test, where a set has no test part; always the same ones."""
+    train_fraction: float = 1.0
+    """Share of the training part that is used; a smaller one is a part of a larger one."""
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     directory: str = ""
     """Where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     placement: str = "auto"
@@ -50,8 +103,12 @@ class DataConfig:
 
 @dataclasses.dataclass
 class ModelConfig:
-    """The multilayer perceptron."""
+    """The network: the multilayer perceptron of the fields below, or one's own of `build` and `options`."""
 
+    build: str = "perceptron"
+    """`perceptron`, or `file.py:function` with `function(example, outputs, **options) -> Network`."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of a network of one's own, by name."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     activation: str = "relu"
     batch_norm: bool = True
@@ -71,6 +128,12 @@ class LossConfig:
     """What is minimized."""
 
     name: str = "cross_entropy"
+    """A loss by its name, or `file.py:function` with `function(outputs, targets, **options)`, which gives the measures
+    of each example by name, among them `loss`."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of a loss of one's own, by name."""
+    outputs: int = 0
+    """Outputs that a loss of one's own needs; 0 for one for each class, or for each number to predict."""
 
 
 @dataclasses.dataclass
@@ -117,6 +180,8 @@ class EarlyStoppingConfig:
     """When to stop, and which weights are the best."""
 
     metric: str = "loss"
+    mode: str = "auto"
+    """`min` or `max`: whether lower or higher is better; `auto` for max where accuracy is in the name, else min."""
     patience: int = 0
     """Stop after this many epochs in a row without improvement; 0 never stops."""
     min_delta: float = 0.0
@@ -190,7 +255,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     >>> flatten(Config())["optimizer.name"]
     'adam'
     """
-    return {path: value for path, value, _ in _leaves(config, prefix)}
+    return {path: value for path, value, _ in leaves(config, prefix)}
 
 
 def unflatten(fields: Mapping[str, Any]) -> Config:
@@ -211,114 +276,40 @@ def unflatten(fields: Mapping[str, Any]) -> Config:
     config = Config()
     known = flatten(config)
     for path, value in fields.items():
-        if path not in known:
+        if path not in known and not path.startswith(OPTIONS):
             raise UserError(f"{path} is no field of the config; it was written by another version")
         *parents, name = path.split(".")
-        owner = config
+        owner: Any = config
         for parent in parents:
             owner = getattr(owner, parent)
-        setattr(owner, name, tuple(value) if isinstance(value, list) else value)
+        plain = tuple(value) if isinstance(value, list) else value
+        if isinstance(owner, dict):
+            owner[name] = plain
+        else:
+            setattr(owner, name, plain)
     return config
 
 
-def validate(config: Any) -> None:
-    """Refuses a config with a field that does not exist, has the wrong type or is out of range.
+class Option:
+    """The type of an option of a person's own function: whatever JSON keeps."""
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every field with its value and its type.
 
     Args:
-        config: what a config file's `get_config()` returned, with its overrides.
+        config: a config, or a part of one.
+        prefix: of the dotted paths.
+
+    Yields:
+        The path, the value, and the type that it must have.
 
     Raises:
-        UserError: names the field, its value and what is allowed.
+        UserError: there is an attribute that is no field, or a part is none.
 
-    >>> config = Config()
-    >>> config.model.dropout = 1.0
-    >>> validate(config)
-    Traceback (most recent call last):
-    tricks.errors.UserError: model.dropout is 1.0; allowed: 0 <= value < 1, up to 0.99999994
+    >>> next(leaves(Config()))
+    ('seed', 0, <class 'int'>)
     """
-    if not isinstance(config, Config):
-        raise UserError(f"get_config() returned {type(config).__name__}; it must return a tricks.config.Config")
-    for path, value, kind in _leaves(config):
-        if not _has_type(value, kind):
-            raise UserError(f"{path} is {_shown(value)}; it must be of type {_type_name(kind)}")
-        if path in _CHOICES and value not in _CHOICES[path]:
-            raise UserError(f"{path} is {value!r}; allowed: {', '.join(_CHOICES[path])}")
-        if path in _RANGES:
-            inside, allowed = _RANGES[path]
-            if not inside(value):
-                raise UserError(f"{path} is {_shown(value)}; allowed: {allowed}")
-    _validate_together(config)
-
-
-def _validate_together(config: Config) -> None:
-    rate, end = config.optimizer.learning_rate, config.schedule.end_value
-    if config.schedule.shape == "exponential" and end == 0:
-        raise UserError(
-            "schedule.end_value is 0.0; an exponential decay never reaches 0: "
-            f"give a rate above 0, such as {rate / 100:g}"
-        )
-    if end > rate:
-        raise UserError(f"schedule.end_value is {end:g}; allowed: 0 <= value <= optimizer.learning_rate ({rate:g})")
-    if config.model.batch_norm and config.data.batch_size == 1:
-        raise UserError(
-            "data.batch_size is 1; batch normalization needs 2 or more: choose more, or model.batch_norm=false"
-        )
-
-
-_Check = tuple[Callable[[Any], bool], str]
-# What float32 and int32 hold: a smaller number would be 0 there, and a larger one infinite or another.
-_SMALLEST, _LARGEST, _LARGEST_INTEGER = 1.2e-38, 3.4e38, 2**31 - 1
-_POSITIVE: _Check = (lambda v: _SMALLEST <= v <= _LARGEST, f"a value > 0, from {_SMALLEST} to {_LARGEST}")
-_NOT_NEGATIVE: _Check = (lambda v: 0 <= v <= _LARGEST, f"a value >= 0, up to {_LARGEST}")
-_FRACTION: _Check = (lambda v: 0 <= v < 1 - 2**-25, "0 <= value < 1, up to 0.99999994")  # More is 1 in float32.
-_AT_LEAST_1: _Check = (lambda v: 1 <= v <= _LARGEST_INTEGER, f"an integer from 1 to {_LARGEST_INTEGER}")
-_AT_LEAST_0: _Check = (lambda v: 0 <= v <= _LARGEST_INTEGER, f"an integer from 0 to {_LARGEST_INTEGER}")
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "data.placement": PLACEMENTS,
-    "escape.statistics": STATISTICS,
-}
-_RANGES: dict[str, _Check] = {
-    "seed": (lambda v: 0 <= v < 2**31, "an integer from 0 to 2147483647"),
-    "data.name": (lambda v: v != "", "the name of a data set"),
-    "data.batch_size": _AT_LEAST_1,
-    "data.validation_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
-    "model.hidden_sizes": (
-        lambda v: all(1 <= size <= _LARGEST_INTEGER for size in v),
-        f"integers from 1 to {_LARGEST_INTEGER}, such as 512,512",
-    ),
-    "model.batch_norm_momentum": _FRACTION,
-    "model.dropout": _FRACTION,
-    "model.noise": _NOT_NEGATIVE,
-    "model.input_noise": _NOT_NEGATIVE,
-    "optimizer.learning_rate": _POSITIVE,
-    "optimizer.momentum": _FRACTION,
-    "optimizer.second_moment_decay": _FRACTION,
-    "optimizer.epsilon": _POSITIVE,
-    "optimizer.weight_decay": _NOT_NEGATIVE,
-    "optimizer.l1": _NOT_NEGATIVE,
-    "optimizer.l2": _NOT_NEGATIVE,
-    "schedule.warmup_steps": _AT_LEAST_0,
-    "schedule.end_value": _NOT_NEGATIVE,
-    "train.epochs": _AT_LEAST_1,
-    "train.chunk_steps": _AT_LEAST_1,
-    "early_stopping.patience": _AT_LEAST_0,
-    "early_stopping.min_delta": (lambda v: 0 <= v < 1e30, "0 <= value < 1e30"),
-    "checkpoint.every_epochs": _AT_LEAST_1,
-    "curvature.every_epochs": _AT_LEAST_0,
-    "curvature.examples": _AT_LEAST_1,
-    "escape.window": (lambda v: 1 <= v <= 2**30, "an integer from 1 to 1073741824"),
-    "escape.min_improvement": _NOT_NEGATIVE,
-    "escape.cooldown": (lambda v: 0 <= v <= 2**30, "an integer from 0 to 1073741824"),
-    "escape.share": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),
-    "escape.examples": _AT_LEAST_1,
-    "escape.max_products": (lambda v: 3 <= v <= 2**30, "an integer from 3 to 1073741824"),
-    "escape.basis_size": (lambda v: 5 <= v <= _LARGEST_INTEGER, f"an integer from 5 to {_LARGEST_INTEGER}"),
-    "escape.min_decrease": _FRACTION,
-}
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     kinds = typing.get_type_hints(type(config))
     for name in vars(config):
         if name not in kinds:
@@ -327,29 +318,11 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
         value = getattr(config, name)
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, typing.cast(type, kind)):
-                raise UserError(f"{prefix}{name} is {value!r}; it must be a {_type_name(kind)}")
-            yield from _leaves(value, f"{prefix}{name}.")
+                raise UserError(f"{prefix}{name} is {value!r}; it must be a {getattr(kind, '__name__', kind)}")
+            yield from leaves(value, f"{prefix}{name}.")
+        elif typing.get_origin(kind) is dict:
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise UserError(f"{prefix}{name} is {value!r}; it must be a dict of options by name")
+            yield from ((f"{prefix}{name}.{key}", option, Option) for key, option in value.items())
         else:
             yield f"{prefix}{name}", value, kind
-
-
-def _has_type(value: Any, kind: Any) -> bool:
-    if typing.get_origin(kind) is tuple:
-        element = typing.get_args(kind)[0]
-        return isinstance(value, tuple) and all(_has_type(v, element) for v in value)
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float)
-    return isinstance(value, kind)
-
-
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits.
-        return "an integer of thousands of digits"
-
-
-def _type_name(kind: Any) -> str:
-    return "integers, such as 512,512" if typing.get_origin(kind) is tuple else kind.__name__

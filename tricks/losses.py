@@ -18,6 +18,7 @@ __all__ = [
     "Mix",
     "Objective",
     "cross_entropy",
+    "from_function",
     "loss_first",
     "mean_loss",
     "named",
@@ -56,16 +57,21 @@ class Loss:
         measures: `measures(outputs, targets)` gives the measures of each example by name, each (batch,), among them
             `loss`, which is minimized.
         names: of the measures.
-        count_outputs: `count_outputs(classes)` is the number of outputs that a network must have for targets of so
-            many classes, or for numbers where that is None; it raises ValueError for targets that the loss cannot take,
-            and says which it takes.
+        count_outputs: `count_outputs(classes, shape)` is the size of the last axis of the outputs for targets of so
+            many classes, or for numbers where that is None, of that shape for one example; it raises ValueError for
+            targets that the loss cannot take, and says which it takes.
+        takes: `classes` or `numbers`; None for both.
+        output_shape: `output_shape(shape, outputs)` is the shape of a batch of outputs for targets of a shape; None
+            where the loss alone knows.
     """
 
-    measures: Callable[[jax.Array, jax.Array], Measures]
+    measures: Callable[[Any, Any], Measures]
     names: tuple[str, ...]
-    count_outputs: Callable[[int | None], int]
+    count_outputs: Callable[..., int]
+    takes: str | None = None
+    output_shape: Callable[[tuple[int, ...], int], tuple[int, ...]] | None = None
 
-    def __call__(self, outputs: jax.Array, targets: jax.Array) -> Measures:
+    def __call__(self, outputs: Any, targets: Any) -> Measures:
         """The measures of each example.
 
         Raises:
@@ -81,11 +87,11 @@ class Loss:
 
 
 def _cross_entropy(outputs: jax.Array, targets: jax.Array) -> Measures:
-    """-ln softmax(outputs)[target], and whether the largest output is the target's.
+    """-ln softmax(outputs)[target], and whether the largest output is the target's; means where there are several.
 
     Args:
-        outputs: (batch, classes).
-        targets: (batch,) class indices.
+        outputs: (batch, ..., classes).
+        targets: (batch, ...) class indices.
 
     Returns:
         Loss and accuracy of each example, both (batch,).
@@ -94,15 +100,15 @@ def _cross_entropy(outputs: jax.Array, targets: jax.Array) -> Measures:
     {'loss': 1.3863, 'accuracy': 1.0}
     """
     loss = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
-    return {"loss": loss, "accuracy": _is_largest(outputs, targets)}
+    return _of_each({"loss": loss, "accuracy": _is_largest(outputs, targets)})
 
 
 def _softmax_squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
     """sum_k (onehot_k - softmax(outputs)_k)^2, the lectures' other loss for classification.
 
     Args:
-        outputs: (batch, classes).
-        targets: (batch,) class indices.
+        outputs: (batch, ..., classes).
+        targets: (batch, ...) class indices.
 
     Returns:
         Loss and accuracy of each example, both (batch,).
@@ -112,33 +118,33 @@ def _softmax_squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
     """
     probabilities = jax.nn.softmax(outputs)
     errors = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype) - probabilities
-    return {"loss": jnp.sum(errors * errors, axis=-1), "accuracy": _is_largest(outputs, targets)}
+    return _of_each({"loss": jnp.sum(errors * errors, axis=-1), "accuracy": _is_largest(outputs, targets)})
 
 
 def _sigmoid(outputs: jax.Array, targets: jax.Array) -> Measures:
     """-ln of the probability of the right one of two classes, sigma(output) being that of class 1.
 
     Args:
-        outputs: (batch, 1).
-        targets: (batch,) of 0 and 1.
+        outputs: (batch, 1), or in the shape of the targets.
+        targets: (batch,) of 0 and 1, or (batch, ...) for several labels, each there or not.
 
     Returns:
-        Loss and accuracy of each example, both (batch,).
+        Loss and accuracy of each example, means over its labels, both (batch,).
 
     >>> {name: round(float(v[0]), 4) for name, v in _sigmoid(jnp.array([[2.0]]), jnp.array([1])).items()}
     {'loss': 0.1269, 'accuracy': 1.0}
     """
-    logits = outputs[:, 0]
+    logits = outputs.reshape(targets.shape)
     loss = optax.sigmoid_binary_cross_entropy(logits, targets.astype(outputs.dtype))
-    return {"loss": loss, "accuracy": ((logits > 0) == (targets > 0)).astype(outputs.dtype)}
+    return _of_each({"loss": loss, "accuracy": ((logits > 0) == (targets > 0)).astype(outputs.dtype)})
 
 
 def _squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
-    """(output - target)^2, for a regression, which has no accuracy.
+    """(output - target)^2, the mean where there are several; a regression has no accuracy.
 
     Args:
-        outputs: (batch, 1).
-        targets: (batch,) numbers.
+        outputs: (batch, 1), or in the shape of the targets.
+        targets: (batch,) or (batch, ...) numbers.
 
     Returns:
         Loss of each example, (batch,).
@@ -146,32 +152,53 @@ def _squared_error(outputs: jax.Array, targets: jax.Array) -> Measures:
     >>> _squared_error(jnp.array([[3.0]]), jnp.array([1.0]))["loss"].tolist()
     [4.0]
     """
-    error = outputs[:, 0] - targets
-    return {"loss": error * error}
+    error = outputs.reshape(targets.shape) - targets
+    return _of_each({"loss": error * error})
 
 
-def _one_for_each_class(classes: int | None) -> int:
+def _of_each(measures: Measures) -> Measures:
+    return {name: values if values.ndim == 1 else _mean_of_each(values) for name, values in measures.items()}
+
+
+def _mean_of_each(values: jax.Array) -> jax.Array:
+    return jnp.mean(values, axis=tuple(range(1, values.ndim)))
+
+
+def _one_for_each_class(classes: int | None, shape: tuple[int, ...] = ()) -> int:
     if classes is None:
         raise ValueError("it takes classes, and the targets are numbers: choose squared_error")
     return classes
 
 
-def _one_for_two_classes(classes: int | None) -> int:
+def _one_for_two_classes(classes: int | None, shape: tuple[int, ...] = ()) -> int:
     if _one_for_each_class(classes) != 2:
         raise ValueError(f"it takes 2 classes, and the targets have {classes} classes: choose cross_entropy")
-    return 1
+    return _as_many(shape)
 
 
-def _one_for_numbers(classes: int | None) -> int:
+def _one_for_numbers(classes: int | None, shape: tuple[int, ...] = ()) -> int:
     if classes is not None:
         raise ValueError(f"it takes numbers, and the targets are {classes} classes: choose cross_entropy")
-    return 1
+    return _as_many(shape)
 
 
-cross_entropy = Loss(_cross_entropy, ("loss", "accuracy"), _one_for_each_class)
-softmax_squared_error = Loss(_softmax_squared_error, ("loss", "accuracy"), _one_for_each_class)
-sigmoid = Loss(_sigmoid, ("loss", "accuracy"), _one_for_two_classes)
-squared_error = Loss(_squared_error, ("loss",), _one_for_numbers)
+def _as_many(shape: tuple[int, ...]) -> int:
+    return shape[-1] if shape else 1
+
+
+def _with_classes(shape: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+    return (*shape, outputs)
+
+
+def _like_targets(shape: tuple[int, ...], outputs: int) -> tuple[int, ...]:
+    return shape if len(shape) > 1 else (*shape, 1)
+
+
+_MEASURED = ("loss", "accuracy")
+cross_entropy = Loss(_cross_entropy, _MEASURED, _one_for_each_class, "classes", _with_classes)
+softmax_squared_error = Loss(_softmax_squared_error, _MEASURED, _one_for_each_class, "classes", _with_classes)
+sigmoid = Loss(_sigmoid, _MEASURED, _one_for_two_classes, "classes", _like_targets)
+squared_error = Loss(_squared_error, ("loss",), _one_for_numbers, "numbers", _like_targets)
 
 LOSSES = {
     "cross_entropy": cross_entropy,
@@ -179,6 +206,55 @@ LOSSES = {
     "sigmoid": sigmoid,
     "squared_error": squared_error,
 }
+
+
+def from_function(function: Callable[[Any, Any], Any], outputs: Any, targets: Any, count: int = 0) -> Loss:
+    """A loss of a function of one's own.
+
+    Args:
+        function: `function(outputs, targets)` gives the measures of each example by name, each (batch,), among them
+            `loss`.
+        outputs: a batch of outputs, or a pytree of their `jax.ShapeDtypeStruct`s; None where they are not known yet,
+            and `loss` is the only name.
+        targets: the same of targets.
+        count: size of the last axis of the outputs; 0 for one for each class, or for each number to predict.
+
+    Returns:
+        The loss, which knows the names of its measures.
+
+    Raises:
+        ValueError: the function gives something else.
+
+    >>> def absolute(outputs, targets):
+    ...     return {"loss": jnp.abs(outputs[:, 0] - targets)}
+    >>> from_function(absolute, jnp.ones((5, 1)), jnp.ones(5)).names
+    ('loss',)
+    >>> from_function(lambda outputs, targets: {"loss": jnp.mean(outputs)}, jnp.ones((5, 1)), jnp.ones(5))
+    Traceback (most recent call last):
+    ...
+    ValueError: loss is of shape (); allowed: (5,), a value for each example of the batch: leave out its mean
+    """
+
+    def count_outputs(classes: int | None, shape: tuple[int, ...] = ()) -> int:
+        return count or classes or _as_many(shape)
+
+    if outputs is None:
+        return Loss(function, ("loss",), count_outputs)
+    measures = jax.eval_shape(function, outputs, targets)
+    if not isinstance(measures, dict) or "loss" not in measures or not all(isinstance(name, str) for name in measures):
+        kind = f"the names {', '.join(map(str, measures))}" if isinstance(measures, dict) else type(measures).__name__
+        raise ValueError(f"it gives {kind}; allowed: a dict of measures by name, with loss among them")
+    batch = targets.shape[0]
+    for name, measure in measures.items():
+        shape = getattr(measure, "shape", None)
+        if shape != (batch,):
+            advice = "leave out its mean" if shape == () else "take the mean over the other axes"
+            raise ValueError(
+                f"{name} is of shape {shape}; allowed: ({batch},), a value for each example of the batch: {advice}"
+            )
+    if not jnp.issubdtype(measures["loss"].dtype, jnp.floating):
+        raise ValueError(f"loss is of {measures['loss'].dtype}; allowed: floating-point numbers, which have a gradient")
+    return Loss(function, tuple(loss_first(measures)), count_outputs)
 
 
 def named(name: str) -> Loss:

@@ -9,6 +9,7 @@ the same run. The first orders all examples, the second those that it left for t
 | split | the examples that are held out for validation, or for the test | `split(seed)` |
 | curvature sample, escape sample, spectrum sample | the examples looked at | `sample(seed, name)` |
 | initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
+| augmentation | changes of the examples of a step, from its key | `augmentation(key)` |
 | curvature probes, escape starts | random vectors | `vectors(seed, name)` |
 """
 
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-__all__ = ["TrainingKeys", "order", "sample", "split", "training_keys", "vectors"]
+__all__ = ["TrainingKeys", "augmentation", "order", "sample", "split", "training_keys", "vectors"]
 
 # Never renumbered: runs that are resumed draw on.
 # Not 0 and 1, which the keys of training have.
@@ -88,6 +89,18 @@ def training_keys(key: jax.Array) -> TrainingKeys:
         Two keys.
     """
     return TrainingKeys(*jax.random.split(key))
+
+
+def augmentation(key: jax.Array) -> jax.Array:
+    """Of the changes of a step's examples.
+
+    Args:
+        key: of the step, whose masks are drawn by fold_in(key, place) with small places.
+
+    Returns:
+        A key of its own.
+    """
+    return jax.random.fold_in(key, 2**31 - 1)
 
 
 def vectors(seed: int | jax.Array, name: str) -> jax.Array:

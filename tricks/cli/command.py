@@ -26,10 +26,11 @@ except ValueError as error:
     sys.exit(2)
 
 from tricks import config, paths
-from tricks.cli import compilation_cache, invocation, screen, shipped
+from tricks.cli import compilation_cache, invocation, option_flags, screen, shipped
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+_of_own_functions: list[tuple[str, Any]] = []  # Options that were given, by their fields.
 
 
 def run(
@@ -74,7 +75,7 @@ def run(
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
-        status = _fail(UserError("out of memory; choose smaller model.hidden_sizes or data.batch_size"), MISTAKE)
+        status = _fail(UserError("out of memory; choose a smaller network or data.batch_size"), MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
@@ -122,6 +123,7 @@ def _parse(
         _help(main.__module__)
         raise SystemExit(DONE)
     if default_config is not None:
+        argv, _of_own_functions[:] = _without_options(argv)
         if not any(re.match("--?config(=|$)", argument) for argument in argv[1:]):
             argv = [argv[0], f"--config={default_config}", *argv[1:]]
         _check_config_fields(argv[1:])
@@ -144,6 +146,13 @@ def _parse(
         if default_config is None:
             raise
         raise UserError(f"{_of_config(argv)}: {type(error).__name__}: {error}") from error
+
+
+def _without_options(argv: list[str]) -> tuple[list[str], list[tuple[str, Any]]]:
+    """Takes out the fields that ml_collections does not know; it reads the command line once more by itself."""
+    rest, options = option_flags.taken_from(argv)
+    sys.argv = rest
+    return rest, [*options.items()]
 
 
 def _help(module: str) -> None:
@@ -193,21 +202,31 @@ def _check_config_fields(arguments: list[str]) -> None:
             raise UserError(f"--config.{field} is given {times} times; give all in one, such as 512,512")
 
 
-def experiment_flags() -> tuple[config.Config, Path]:
-    """The config of a run and its directory, by the flags --config and --workdir.
+def experiment_flags() -> tuple[config.Config, Path, tuple[Path, Path]]:
+    """The config of a run, its directory, and where its files are, by the flags --config and --workdir.
 
     Returns:
-        The config, not yet validated, and the directory: runs/NAME with the overridden fields in the name, where none
-        was asked for.
+        The config, not yet validated; the directory: runs/NAME with the overridden fields in the name, where none was
+        asked for; the folders that relative files are looked for in: the one we are in, and that of the config.
     """
     flag, workdir = flags.FLAGS["config"], flags.FLAGS.workdir
-    file = config_flags.get_config_filename(flag)
+    file = Path(config_flags.get_config_filename(flag).split(":")[0])
     value: Any = flag.value
+    for field, option in _of_own_functions:
+        section, _, name = field.partition(".options.")
+        options = getattr(getattr(value, section, None), "options", None)
+        if isinstance(options, dict):
+            options[name] = option
+    folders = Path(), file.parent
     if workdir:
-        return value, paths.local("--workdir", workdir)  # The shell leaves --workdir=~/run as it is.
-    overrides = config_flags.get_override_values(flag)
-    name = "-".join([Path(file).stem, *(f"{field}={_compact(overrides[field])}" for field in sorted(overrides))])
-    return value, Path("runs") / (name if len(name) <= 200 else f"{name[:180]}-{zlib.crc32(name.encode()):08x}")
+        return value, paths.local("--workdir", workdir), folders  # The shell leaves --workdir=~/run as it is.
+    overrides = {**config_flags.get_override_values(flag), **dict(_of_own_functions)}
+    name = "-".join([file.stem, *(f"{field}={_compact(overrides[field])}" for field in sorted(overrides))])
+    return (
+        value,
+        Path("runs") / (name if len(name) <= 200 else f"{name[:180]}-{zlib.crc32(name.encode()):08x}"),
+        folders,
+    )
 
 
 def _compact(value: Any) -> str:

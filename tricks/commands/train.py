@@ -26,6 +26,6 @@ def _define() -> None:
 def _main(arguments: list[str]) -> int:
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
-    config, workdir = command.experiment_flags()
-    status = experiment.run(config, workdir)
+    config, workdir, folders = command.experiment_flags()
+    status = experiment.run(config, workdir, folders)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE

@@ -7,12 +7,13 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tricks import config as configuration
+from tricks import config_checks
 from tricks.data import Dataset
-from tricks.data import load as load_data
 from tricks.errors import UserError
 from tricks.losses import Loss
 from tricks.models import Network
-from tricks.training import configured, feed, run_directory, stored_weights
+from tricks.training import configured, feed, model_parts, run_directory, sources, stored_weights
+from tricks.training.sources import Sources
 from tricks.training.state import Weights
 
 WEIGHTS = (stored_weights.LAST, stored_weights.BEST)
@@ -47,29 +48,28 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
-    config = _config_of(workdir)
+    config, own = _config_of(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
-    data = load_data(
-        config.data.name,
-        validation_fraction=config.data.validation_fraction,
-        seed=config.seed,
-        directory=config.data.directory,
-    )
-    network = configured.make_network(config, data)
+    data = sources.load(config, own)
+    parts = model_parts.make(config, data, own.functions)
+    network = parts.network()
     shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))
     here = NamedSharding(feed.make_mesh(), PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
     chosen, step = stored_weights.read(workdir / "checkpoints", weights, like)
-    return FinishedRun(config, data, network, configured.find_loss(config), chosen, step)
+    return FinishedRun(config, data, network, parts.loss, chosen, step)
 
 
-def _config_of(workdir: Path) -> configuration.Config:
+def _config_of(workdir: Path) -> tuple[configuration.Config, Sources]:
     fields = run_directory.read_config(workdir)
     try:
         config = configuration.unflatten(fields)
-        configuration.validate(config)
-        configured.check(config)
+        config_checks.validate(config)
+        own = sources.kept(workdir, config)
+        configured.check(config, own.functions)
     except UserError as error:
+        if str(error).startswith("--workdir"):
+            raise
         raise UserError(f"--workdir {workdir} cannot be used: in its {run_directory.CONFIG}, {error}") from error
-    return config
+    return config, own

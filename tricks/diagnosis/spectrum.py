@@ -197,7 +197,7 @@ def _cut(split: Split) -> list[Batch]:
     mesh = feed.make_mesh()
     batches = []
     for start in range(0, len(split.targets), _BATCH):
-        batch = Batch(*(a[start : start + _BATCH] for a in split))
+        batch = jax.tree.map(lambda a, start=start: a[start : start + _BATCH], Batch(*split))
         spec = PartitionSpec("data") if len(batch.targets) % mesh.size == 0 else PartitionSpec()
         batches.append(jax.device_put(batch, NamedSharding(mesh, spec)))
     return batches

@@ -14,6 +14,8 @@ import optax
 from jax.sharding import Mesh
 
 from tricks import early_stopping, losses, schedules, streams
+from tricks.augmentation import augment
+from tricks.data import Split
 from tricks.early_stopping import EarlyStoppingState
 from tricks.losses import Batch, Loss
 from tricks.models import Network
@@ -37,12 +39,52 @@ class EscapePlan(NamedTuple):
     """In each of the two samples."""
 
 
+class Example(NamedTuple):
+    """Shapes and types of a batch of features. Hashable, as a pytree of them need not be."""
+
+    structure: Any
+    shapes: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def features(self) -> Any:
+        """The pytree of `jax.ShapeDtypeStruct`s."""
+        return jax.tree.unflatten(self.structure, self.shapes)
+
+
+def example_of(features: Any) -> Example:
+    """What a network is built for.
+
+    Args:
+        features: of a batch, as `batch_of` gives them.
+
+    Returns:
+        `Example`.
+    """
+    leaves, structure = jax.tree.flatten(features)
+    return Example(structure, tuple(leaves))
+
+
+def batch_of(split: Split, batch_size: int) -> Batch:
+    """Shapes and types of a batch.
+
+    Args:
+        split: the examples.
+        batch_size: examples in a batch.
+
+    Returns:
+        A batch of `jax.ShapeDtypeStruct`s.
+    """
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype), Batch(*split))
+
+
 @dataclasses.dataclass(frozen=True)
 class Static:
     """What a program is compiled for. Hashable: two runs with the same parts have the same programs.
 
     Attributes:
-        network: `network(**options) -> Network`.
+        network: `network(example, outputs, **options) -> Network`.
+        example: of a batch of features.
+        outputs: size of the last axis of the network's outputs.
         options: of the network, those that are no hyperparameters, by name.
         loss: what is minimized.
         optimizer: the family's name.
@@ -52,9 +94,13 @@ class Static:
         falls: whether it is better the lower it is.
         mesh: the devices.
         escape: of saddles; None for a run that does not look for them.
+        augment: `augment(key, batch) -> batch`, applied to training batches before what `Hyper` names; None for
+            nothing.
     """
 
     network: Callable[..., Network]
+    example: Example
+    outputs: int
     options: tuple[tuple[str, Any], ...]
     loss: Loss
     optimizer: str
@@ -64,6 +110,7 @@ class Static:
     falls: bool
     mesh: Mesh
     escape: EscapePlan | None = None
+    augment: Callable[[jax.Array, Batch], Batch] | None = None
 
 
 class Hyper(NamedTuple):
@@ -80,6 +127,8 @@ class Hyper(NamedTuple):
     """`warmup_steps`, `total_steps`, `end_value`."""
     early_stopping: dict[str, Number]
     """`patience`, `min_delta`."""
+    augment: dict[str, Number] = {}  # noqa: RUF012  Never written to.
+    """Strengths of `tricks.augmentation.augment`; those that are not named are not in the program."""
 
 
 class StepMetrics(NamedTuple):
@@ -109,7 +158,8 @@ def make_network(static: Static, hyper: Hyper | None = None) -> Network:
     Returns:
         The network.
     """
-    return static.network(**dict(static.options), **({} if hyper is None else hyper.model))
+    numbers = {} if hyper is None else hyper.model
+    return static.network(static.example.features, static.outputs, **dict(static.options), **numbers)
 
 
 def make_optimizer(static: Static, hyper: Hyper) -> optax.GradientTransformation:
@@ -169,6 +219,7 @@ def step(
     """
     loss_fn = losses.mean_loss(make_network(static, hyper).apply, static.loss)
     rng = jax.random.fold_in(state.rng, state.step)
+    batch = _augmented(static, hyper, streams.augmentation(rng), batch)
     (_, (model_state, measures)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params, state.model_state, batch, rng
     )
@@ -176,6 +227,12 @@ def step(
     params = optax.apply_updates(state.params, updates)
     norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], measures["loss"].dtype), gradient)
     return TrainState(state.step + 1, params, model_state, opt_state, state.rng), StepMetrics(measures, norm)
+
+
+def _augmented(static: Static, hyper: Hyper, key: jax.Array, batch: Batch) -> Batch:
+    if static.augment is not None:
+        batch = static.augment(jax.random.fold_in(key, 1), batch)
+    return augment(key, batch, **hyper.augment) if hyper.augment else batch
 
 
 def start(static: Static, hyper: Hyper, key: jax.Array) -> LoopState:

@@ -126,7 +126,9 @@ def _watched(found: Programs, static: Static, numbers: Hyper, split: Split, seed
 def _chunk_shapes(split: Split, plan: Plan, length: int, static: Static, on_device: bool) -> tuple[Any, ...]:
     rows = len(split.targets) if on_device else length * plan.batch_size
     replicated = NamedSharding(static.mesh, PartitionSpec())
-    examples = Batch(*(jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype, sharding=replicated) for a in split))
+    examples = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype, sharding=replicated), Batch(*split)
+    )
     return examples, jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=feed.by_batch(static.mesh))
 
 

@@ -1,81 +1,81 @@
 """From the fields of a config to the parts of a run; what does not fit together is named by its field."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+import functools
 from typing import Any
 
 from jax.sharding import Mesh
 
-from tricks import losses, models, schedules
+from tricks import models, own_functions, schedules
 from tricks.arguments import require_choice
-from tricks.config import Config, OptimizerConfig
+from tricks.augmentation import augment
+from tricks.config import PERCEPTRON, Config, DataConfig, ModelConfig, OptimizerConfig
 from tricks.data import Dataset
-from tricks.errors import UserError
-from tricks.losses import Loss
-from tricks.models import Network
-from tricks.training import assembly, feed, optimizer
+from tricks.errors import UserError, told_of
+from tricks.losses import Batch
+from tricks.training import assembly, feed, model_parts, network_check, optimizer, sources
 from tricks.training.assembly import EscapePlan, Hyper, Static
+from tricks.training.model_parts import Functions, ModelParts
 
 # Options of the network that are numbers, and so may be traced.
 _MODEL_NUMBERS = ("dropout", "noise", "input_noise", "batch_norm_momentum")
-_RISING = frozenset({"accuracy"})
+# Fields that a table or arrays of one's own need, and no other data set uses.
+_OF_FILES = ("target", "ignore", "missing", "split_column", "group_column")
+_STRENGTHS = ("shift", "rotation", "scale", "cutout", "noise", "feature_dropout", "mixup")
 
 
-def check(config: Config) -> None:
+def check(config: Config, functions: Functions = {}) -> None:  # noqa: B006  Never written to.
     """Refuses names that nothing in the library has, and fields that the chosen parts do not use.
 
     Args:
         config: one whose fields have the right types and ranges.
+        functions: of a person's own.
 
     Raises:
         UserError: names the field, its value and what is allowed.
     """
-    loss = find_loss(config)
-    with _fields_of("optimizer"):
+    loss = model_parts.find_loss(config, functions)
+    with told_of("optimizer."):
         family = optimizer.family(config.optimizer.name)
     _check_unused(config.optimizer, family)
-    if config.early_stopping.metric not in loss.names:
+    if "loss.name" not in functions:
+        check_metric(config, loss.names)
+        if config.loss.outputs:
+            raise UserError(
+                f"loss.outputs is {config.loss.outputs}; {config.loss.name} knows its own: leave it at 0, which only a "
+                "loss of one's own may need otherwise"
+            )
+    with told_of("schedule."):
+        require_choice("shape", config.schedule.shape, schedules.SHAPES)
+    if "model.build" in functions:
+        _check_perceptron_unused(config.model)
+    elif config.model.build != PERCEPTRON:
+        raise UserError(
+            f"model.build is {config.model.build!r}; allowed: {PERCEPTRON}, or a function of your own as "
+            "file.py:function"
+        )
+    else:
+        with told_of("model."):
+            models.multilayer_perceptron(input_size=1, output_size=1, **model_parts.perceptron_options(config))
+    if not (sources.is_path(config.data.name) or own_functions.is_own(config.data.name)):
+        _check_of_files_unused(config.data)
+
+
+def check_metric(config: Config, names: tuple[str, ...]) -> None:
+    """Refuses to look at a measure that the loss does not give.
+
+    Args:
+        config: names the measure.
+        names: of the measures.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    if config.early_stopping.metric not in names:
         raise UserError(
             f"early_stopping.metric is {config.early_stopping.metric!r}; with loss.name={config.loss.name} allowed: "
-            f"{', '.join(loss.names)}"
+            f"{', '.join(names)}"
         )
-    with _fields_of("schedule"):
-        require_choice("shape", config.schedule.shape, schedules.SHAPES)
-    with _fields_of("model"):
-        models.multilayer_perceptron(input_size=1, output_size=1, **vars(config.model))
-
-
-def find_loss(config: Config) -> Loss:
-    """The loss of a config.
-
-    Args:
-        config: names it.
-
-    Returns:
-        The loss.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    with _fields_of("loss"):
-        return losses.named(config.loss.name)
-
-
-def make_network(config: Config, data: Dataset) -> Network:
-    """The network of a config for a data set, for use without training.
-
-    Args:
-        config: a valid one.
-        data: says how many features and outputs there are.
-
-    Returns:
-        The network.
-
-    Raises:
-        UserError: the loss does not take the targets.
-    """
-    return models.multilayer_perceptron(**_sizes(config, data), **vars(config.model))
 
 
 def plan_epoch(config: Config, data: Dataset, mesh: Mesh) -> feed.Plan:
@@ -105,22 +105,31 @@ def plan_epoch(config: Config, data: Dataset, mesh: Mesh) -> feed.Plan:
     return plan
 
 
-def assemble(config: Config, data: Dataset, mesh: Mesh, total_steps: int) -> tuple[Static, Hyper]:
+def assemble(
+    config: Config,
+    data: Dataset,
+    mesh: Mesh,
+    total_steps: int,
+    functions: Functions = {},  # noqa: B006  Never written to.
+) -> tuple[Static, Hyper]:
     """What a run is compiled for, and its numbers.
 
     Args:
         config: one that `check` has passed.
-        data: says how many features and outputs there are.
+        data: says what goes in and what must come out.
         mesh: the devices.
         total_steps: of the run.
+        functions: of a person's own.
 
     Returns:
         Both, for the functions of `tricks.training.assembly`.
 
     Raises:
-        UserError: the loss does not take the targets, or numbers do not go together.
+        UserError: the loss does not take the targets, the network does not fit them, or numbers do not go together.
     """
-    model = {name: value for name, value in vars(config.model).items() if not _is_number(name, value)}
+    parts = model_parts.make(config, data, functions)
+    check_metric(config, parts.loss.names)
+    numbers_of_model = {} if "model.build" in functions else _numbers_of(parts)
     chosen = vars(config.optimizer)
     family = optimizer.family(config.optimizer.name)
     options = {name: chosen[name] for name in family.arguments if isinstance(chosen[name], bool)}
@@ -128,19 +137,22 @@ def assemble(config: Config, data: Dataset, mesh: Mesh, total_steps: int) -> tup
     decays = {name: chosen[name] for name in ("l1", "l2") if not optimizer.is_off(chosen[name])}
     metric = config.early_stopping.metric
     static = Static(
-        network=models.multilayer_perceptron,
-        options=tuple(sorted({**_sizes(config, data), **model}.items())),
-        loss=find_loss(config),
+        network=parts.build,
+        example=parts.example,
+        outputs=parts.outputs,
+        options=tuple(sorted((n, value) for n, value in parts.options.items() if n not in numbers_of_model)),
+        loss=parts.loss,
         optimizer=config.optimizer.name,
         optimizer_options=tuple(sorted(options.items())),
         schedule=config.schedule.shape,
         monitored=metric,
-        falls=metric not in _RISING,
+        falls=_falls(config),
         mesh=mesh,
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
+        augment=functions.get("data.augment.function"),
     )
     hyper = Hyper(
-        model={name: value for name, value in vars(config.model).items() if name not in model},
+        model=numbers_of_model,
         optimizer=numbers | decays,
         schedule={
             "warmup_steps": config.schedule.warmup_steps,
@@ -151,10 +163,24 @@ def assemble(config: Config, data: Dataset, mesh: Mesh, total_steps: int) -> tup
             "patience": config.early_stopping.patience,
             "min_delta": config.early_stopping.min_delta,
         },
+        augment={
+            name: value for name in _STRENGTHS if not optimizer.is_off(value := getattr(config.data.augment, name))
+        },
     )
-    with _fields_of("optimizer"):
+    with told_of("optimizer."):
         assembly.make_optimizer(static, hyper)
+    _check_augmentation(config, static, hyper, assembly.batch_of(data.train, config.data.batch_size))
     return static, hyper
+
+
+def _check_augmentation(config: Config, static: Static, hyper: Hyper, batch: Batch) -> None:
+    if static.augment is not None:
+        with told_of(f"data.augment.function is {config.data.augment.function!r}; "):
+            network_check.check_augmentation(static.augment, batch)
+    strengths: dict[str, Any] = hyper.augment
+    if strengths:
+        with told_of("data.augment."):
+            network_check.check_augmentation(functools.partial(augment, **strengths), batch)
 
 
 def _escape_plan(config: Config, data: Dataset, mesh: Mesh) -> EscapePlan:
@@ -173,16 +199,36 @@ def _escape_plan(config: Config, data: Dataset, mesh: Mesh) -> EscapePlan:
     )
 
 
-def _is_number(name: str, value: Any) -> bool:
-    return name in _MODEL_NUMBERS and not optimizer.is_off(value)
+def _numbers_of(parts: ModelParts) -> dict[str, Any]:
+    return {
+        name: value for name, value in parts.options.items() if name in _MODEL_NUMBERS and not optimizer.is_off(value)
+    }
 
 
-def _sizes(config: Config, data: Dataset) -> dict[str, Any]:
-    try:
-        outputs = find_loss(config).count_outputs(data.classes)
-    except ValueError as error:
-        raise UserError(f"loss.name is {config.loss.name!r}; {error} (data.name is {data.name!r})") from error
-    return {"input_size": data.train.features.shape[1], "output_size": outputs}
+def _falls(config: Config) -> bool:
+    if config.early_stopping.mode == "auto":
+        return "accuracy" not in config.early_stopping.metric
+    return config.early_stopping.mode == "min"
+
+
+def _check_perceptron_unused(fields: ModelConfig) -> None:
+    for field in dataclasses.fields(fields):
+        value = getattr(fields, field.name)
+        if field.name not in ("build", "options") and value != field.default:
+            raise UserError(
+                f"model.{field.name} is {value!r}, which {fields.build} does not use, only the {PERCEPTRON}: leave it "
+                f"at {field.default!r}, and give the function's own options as model.options"
+            )
+
+
+def _check_of_files_unused(fields: DataConfig) -> None:
+    for field in dataclasses.fields(fields):
+        value = getattr(fields, field.name)
+        if field.name in _OF_FILES and value != field.default:
+            raise UserError(
+                f"data.{field.name} is {value!r}, which {fields.name} does not use, only a file or a function of your "
+                f"own: leave it at {field.default!r}"
+            )
 
 
 def _check_unused(fields: OptimizerConfig, family: optimizer.Family) -> None:
@@ -195,14 +241,3 @@ def _check_unused(fields: OptimizerConfig, family: optimizer.Family) -> None:
                 f"optimizer.{field.name} is {value!r}, which {fields.name} does not use, only {', '.join(owners)}: "
                 f"choose one of them, or leave it at {field.default!r}"
             )
-
-
-@contextlib.contextmanager
-def _fields_of(section: str) -> Iterator[None]:
-    """Puts the section before the name of the field that a message of the library begins with."""
-    try:
-        yield
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{section}.{error}") from error

@@ -69,8 +69,8 @@ def blocks(split: Split, mesh: Mesh, *, on_device: bool = True) -> list[Block]:
         padding = -len(rows) % batch
         counts = np.r_[np.ones(len(rows), np.float32), np.zeros(padding, np.float32)].reshape(-1, batch)
         rows = np.r_[rows, np.zeros(padding, rows.dtype)]
-        features = split.features[rows].reshape(-1, batch, split.features.shape[1])
-        found.append(Block(Batch(features, split.targets[rows].reshape(-1, batch)), counts))
+        batches = jax.tree.map(lambda a, rows=rows: a[rows].reshape(-1, batch, *a.shape[1:]), Batch(*split))
+        found.append(Block(batches, counts))
     return [jax.device_put(block, by_batch(mesh)) for block in found] if on_device else found
 
 

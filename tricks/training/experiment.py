@@ -1,6 +1,6 @@
 """From a config to a run directory: loads, builds, trains, tests, reports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -8,9 +8,8 @@ import optax
 
 from tricks import config as configuration
 from tricks.cli.screen import say
-from tricks.config import Config
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, records, report, run_directory
+from tricks.training import computation, loop, records, report, run_directory, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
@@ -26,12 +25,13 @@ from tricks.training.state import LoopState
 INTERRUPTED = "interrupted"
 
 
-def run(config: Config, workdir: Path) -> str:
+def run(config: configuration.Config, workdir: Path, folders: Sequence[Path] = (Path(),)) -> str:
     """Runs an experiment, or goes on with one that was interrupted.
 
     Args:
         config: what to do.
         workdir: the run directory; made where it is missing.
+        folders: where relative files that the config names are looked for, in this order.
 
     Returns:
         `completed`, `stopped early` or `interrupted`.
@@ -41,11 +41,11 @@ def run(config: Config, workdir: Path) -> str:
         DivergedError: a value was not finite.
     """
     with Artist() as artist:
-        return _run(config, workdir, artist)
+        return _run(config, workdir, folders, artist)
 
 
-def _run(config: Config, workdir: Path, artist: Artist) -> str:
-    setup = set_up(config)
+def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], artist: Artist) -> str:
+    setup = set_up(config, folders)
     computed = computation.prepare(
         setup.static, setup.hyper, setup.data, setup.plan, on_device=setup.on_device, seed=config.seed
     )
@@ -53,6 +53,7 @@ def _run(config: Config, workdir: Path, artist: Artist) -> str:
     first = jax.block_until_ready(computed.start())
     opened = run_directory.opened(workdir, configuration.flatten(config))
     with opened as resuming, catch_interrupts() as interrupted:
+        sources.settle(workdir, setup.own, setup.data, resuming)
         report.heading(
             setup.data, parameters=optax.tree.size(first.train.params), steps_per_epoch=setup.rules.steps_per_epoch
         )
@@ -94,7 +95,7 @@ def train(
 def _run_in(
     workdir: Path,
     artist: Artist,
-    config: Config,
+    config: configuration.Config,
     setup: Setup,
     computed: Computation,
     first: LoopState,

@@ -14,6 +14,7 @@ from tricks.cli.environment import device_count
 from tricks.data import Split, take
 from tricks.errors import UserError
 from tricks.losses import Batch
+from tricks.memory import bytes_of
 
 
 class Chunk(NamedTuple):
@@ -99,7 +100,7 @@ def fits_on_device(split: Split) -> bool:
     """Whether a training set takes less than half of the device's memory."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     memory = statistics.get("bytes_limit", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return split.features.nbytes + split.targets.nbytes < memory / 2
+    return bytes_of(split) < memory / 2
 
 
 def chunks(

@@ -103,7 +103,7 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
     )
     # The state, and a gradient beside it. XLA ends the process where the memory does not suffice.
     require_room(
-        bytes_of((loop, loop.train.params)), "weights and the optimizer's averages", "choose smaller model.hidden_sizes"
+        bytes_of((loop, loop.train.params)), "weights and the optimizer's averages", "choose a smaller network"
     )
     run = jit(functools.partial(chunk.run, static), donate=1)
     chunks = {length: run.trace(shapes.hyper, loop.train, *rest) for length, rest in shapes.chunks.items()}

@@ -50,9 +50,20 @@ def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
     say(f"{data.name}: {counts} examples (train / validation / test)")
     say(
-        f"{data.train.features.shape[1]} features, {kind}; {parameters:,} parameters; "
+        f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
         f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+
+
+def _described(features: Any) -> str:
+    """The size of an example.
+
+    >>> import numpy as np
+    >>> _described(np.ones((9, 28, 28, 1))), _described({"words": np.ones((9, 12)), "age": np.ones(9)})
+    ('28x28x1 features', '1 + 12 features')
+    """
+    sizes = ["x".join(map(str, a.shape[1:])) or "1" for a in jax.tree.leaves(features)]
+    return f"{' + '.join(sizes)} features"
 
 
 def ended(

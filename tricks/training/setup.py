@@ -1,16 +1,17 @@
 """What a config comes to: its data, loaded, and its parts, assembled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from tricks import config as configuration
+from tricks import config_checks
 from tricks.config import Config
 from tricks.data import Dataset
-from tricks.data import load as load_data
-from tricks.training import configured, feed
+from tricks.training import configured, feed, model_parts, sources
 from tricks.training.assembly import Hyper, Static
 from tricks.training.loop import Rules
 from tricks.training.records import Record
+from tricks.training.sources import Sources
 from tricks.training.state import Weights
 
 
@@ -23,13 +24,16 @@ class Setup(NamedTuple):
     hyper: Hyper
     rules: Rules
     on_device: bool
+    own: Sources
+    """What a person's own files came to."""
 
 
-def set_up(config: Config) -> Setup:
+def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
     """Loads the data and assembles the run.
 
     Args:
-        config: what to do.
+        config: what to do; options of a person's own functions that it lacks are filled in.
+        folders: where relative files that it names are looked for, in this order.
 
     Returns:
         `Setup`.
@@ -37,23 +41,20 @@ def set_up(config: Config) -> Setup:
     Raises:
         UserError: a field is wrong, the data cannot be loaded, or the fields do not fit it.
     """
-    configuration.validate(config)
-    configured.check(config)
-    data = load_data(
-        config.data.name,
-        validation_fraction=config.data.validation_fraction,
-        seed=config.seed,
-        directory=config.data.directory,
-    )
+    config_checks.validate(config)
+    own = sources.find(config, folders)
+    model_parts.complete_options(config, own.functions)
+    configured.check(config, own.functions)
+    data = sources.load(config, own)
     mesh = feed.make_mesh()
     plan = configured.plan_epoch(config, data, mesh)
     total_steps = plan.steps_per_epoch * config.train.epochs
-    static, hyper = configured.assemble(config, data, mesh, total_steps)
+    static, hyper = configured.assemble(config, data, mesh, total_steps, own.functions)
     on_device = config.data.placement == "device" or (
         config.data.placement == "auto" and feed.fits_on_device(data.train)
     )
     rules = Rules(plan.steps_per_epoch, total_steps, config.checkpoint.every_epochs)
-    return Setup(data, plan, static, hyper, rules, on_device)
+    return Setup(data, plan, static, hyper, rules, on_device, own)
 
 
 def inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, Weights], None]:

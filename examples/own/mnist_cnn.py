@@ -1,0 +1,23 @@
+"""MNIST by a convolutional network of one's own, cnn.py beside this file.
+
+python scripts/prepare_data.py mnist
+python train.py --config=examples/own/mnist_cnn.py
+"""
+
+from tricks.config import Config
+
+
+def get_config() -> Config:
+    config = Config()
+    config.data.name = "mnist"
+    config.data.batch_size = 128
+    config.data.validation_fraction = 0.05
+    config.data.normalization = "channel"
+    config.data.augment.shift = 2
+    config.model.build = "cnn.py:build"
+    config.model.options = {"width": 16, "dropout": 0.3}
+    config.optimizer.learning_rate = 3e-3
+    config.schedule.shape = "cosine"
+    config.train.epochs = 8
+    config.early_stopping.metric = "accuracy"
+    return config

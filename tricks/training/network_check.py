@@ -1,0 +1,154 @@
+"""Whether a person's network and loss can be trained, by their shapes and traces, before anything is computed."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tricks.losses import Batch, Loss
+from tricks.models import Network
+
+
+def outputs_of(network: Network, features: Any) -> Any:
+    """Shapes and types of the outputs of a network at rest.
+
+    Args:
+        network: any.
+        features: of a batch, arrays or `jax.ShapeDtypeStruct`s.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct`s.
+    """
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.eval_shape(lambda *args: network.apply(*args, rng=None)[0], params, model_state, features)
+
+
+def check(network: Network, loss: Loss, batch: Batch, outputs: int) -> None:
+    """Refuses a network that cannot be trained with a loss.
+
+    Args:
+        network: any.
+        loss: any.
+        batch: shapes and types of a batch.
+        outputs: size of the last axis that the loss needs.
+
+    Raises:
+        ValueError: parameters are not floating-point, the outputs do not fit the targets, the state changes its shapes
+            or changes in evaluation, or two traces of the evaluation differ.
+    """
+    params, model_state = jax.eval_shape(network.init, jax.random.key(0))
+    _check_parameters(params)
+    _check_outputs(outputs_of(network, batch.features), loss, batch.targets, outputs)
+    key = jax.random.key(0)
+    _, trained = jax.eval_shape(lambda *args: network.apply(*args, rng=key), params, model_state, batch.features)
+    _check_state(model_state, trained, "training")
+    _check_evaluation(network, params, model_state, batch.features)
+
+
+def check_augmentation(augment: Callable[[jax.Array, Batch], Batch], batch: Batch) -> None:
+    """Refuses an augmentation that makes another kind of batch.
+
+    Args:
+        augment: `augment(key, batch) -> batch`.
+        batch: shapes and types of a batch.
+
+    Raises:
+        ValueError: it gives something else than a batch of the same shapes and types, as far as they can be told.
+    """
+    found = jax.eval_shape(augment, jax.random.key(0), batch)
+    if not isinstance(found, Batch):
+        raise ValueError(f"it gives a {type(found).__name__}; allowed: the batch that it was given, changed")
+    before, after = (_described((one.features, one.targets)) for one in (batch, found))
+    if before != after:
+        raise ValueError(f"it gives features and targets of {after}; allowed: those of the batch, {before}")
+
+
+def _described(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)).replace("'", "")
+
+
+def _check_parameters(params: Any) -> None:
+    paths, _ = jax.tree.flatten_with_path(params)
+    if not paths:
+        raise ValueError("it has no parameters; there is nothing to train")
+    for path, leaf in paths:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"its parameter {jax.tree_util.keystr(path)} is of {leaf.dtype}; allowed: floating-point numbers: keep "
+                "what is not trained in the model state"
+            )
+
+
+def _check_outputs(found: Any, loss: Loss, targets: Any, outputs: int) -> None:
+    if loss.output_shape is None:
+        return
+    needed = loss.output_shape(targets.shape, outputs)
+    shape = getattr(found, "shape", None)
+    if shape != needed:
+        given = f"outputs of shape {shape}" if shape is not None else f"a {type(found).__name__} for outputs"
+        raise ValueError(f"it gives {given} for targets of shape {targets.shape}; the loss needs {needed}")
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise ValueError(f"its outputs are of {found.dtype}; allowed: floating-point numbers")
+
+
+def _check_state(before: Any, after: Any, mode: str) -> None:
+    described = [
+        {
+            jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+            for path, leaf in jax.tree.flatten_with_path(s)[0]
+        }
+        for s in (before, after)
+    ]
+    for path in {**described[0], **described[1]}:
+        one, other = (part.get(path, "missing") for part in described)
+        if one != other:
+            raise ValueError(f"its model state {path} is {one} before a call in {mode} and {other} after it")
+    if str(jax.tree.structure(before)) != str(jax.tree.structure(after)):
+        raise ValueError(f"its model state has another structure after a call in {mode} than before it")
+
+
+def _check_evaluation(network: Network, params: Any, model_state: Any, features: Any) -> None:
+    def trace() -> Any:
+        # A function of its own each time, so that nothing comes from a cache.
+        return jax.make_jaxpr(lambda *args: network.apply(*args, rng=None))(params, model_state, features)
+
+    one, other = trace(), trace()
+    same = str(one.jaxpr) == str(other.jaxpr) and all(map(_equal, one.consts, other.consts))
+    if same and re.search(r"\b(pure|io)_callback\[", str(one.jaxpr)):
+        same = _evaluates_alike(network, features)
+    if not same:
+        raise ValueError(
+            "it is not the same at every call in evaluation mode (rng=None): draw random numbers from rng alone, and "
+            "only where it is given"
+        )
+    first = len(jax.tree.leaves((params, model_state)))
+    changed = _reached(one.jaxpr, one.jaxpr.invars[first:])
+    states = one.jaxpr.outvars[len(one.jaxpr.outvars) - len(jax.tree.leaves(model_state)) :]
+    if any(state in changed for state in states if not hasattr(state, "val")):
+        raise ValueError(
+            "its model state takes the batch into account in evaluation mode (rng=None), as that of batch "
+            "normalization in training does: use the running statistics there, and give the state back as it was"
+        )
+
+
+def _reached(jaxpr: Any, start: list[Any]) -> set[Any]:
+    """The variables that depend on some."""
+    reached = set(start)
+    for equation in jaxpr.eqns:
+        if any(variable in reached for variable in equation.invars if not hasattr(variable, "val")):
+            reached |= {*equation.outvars}
+    return reached
+
+
+def _evaluates_alike(network: Network, features: Any) -> bool:
+    params, model_state = network.init(jax.random.key(0))
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), features)
+    outputs = [jax.tree.leaves(network.apply(params, model_state, zeros, rng=None)[0]) for _ in range(2)]
+    return all(map(_equal, *outputs))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return jnp.shape(one) == jnp.shape(other) and np.asarray(one).tobytes() == np.asarray(other).tobytes()
