@@ -47,7 +47,7 @@ _OUTSIDE = {
     "tricks.config": set(),
     "tricks.streams": {"jax", "numpy"},
     "tricks.cli": {"jax", "jaxlib", "absl", "ml_collections"},
-    "tricks.data": {"numpy", "tqdm", "tensorflow_datasets"},
+    "tricks.data": {"jax", "numpy", "pyarrow", "tqdm", "tensorflow_datasets"},
     "tricks.models": {"jax", "flax"},
     "tricks.losses": {"jax", "optax"},
     "tricks.schedules": {"jax"},

@@ -14,7 +14,7 @@ def _all_of(seed):
     orders = {f"order {epoch}": streams.order(seed, epoch) for epoch in range(40)}
     samples = {f"sample {name}": streams.sample(seed, name) for name in _NAMES}
     # What a split leaves for training is what an order permutes: both begin alike for epoch 0, of other lengths.
-    held_out = {"split": streams.split(seed)}
+    held_out = {"split": streams.split(seed), "training subset": streams.training_subset(seed)}
     return {name: generator.permutation(500) for name, generator in {**orders, **samples, **held_out}.items()}
 
 

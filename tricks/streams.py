@@ -7,6 +7,7 @@ the same run. The first orders all examples, the second those that it left for t
 | --- | --- | --- |
 | order | the examples of epoch e | `order(seed, e)` |
 | split | the examples that are held out for validation, or for the test | `split(seed)` |
+| training subset | the training examples that are used, where not all are | `training_subset(seed)` |
 | curvature sample, escape sample, spectrum sample | the examples looked at | `sample(seed, name)` |
 | initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
 | augmentation | changes of the examples of a step, from its key | `augmentation(key)` |
@@ -18,11 +19,21 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-__all__ = ["TrainingKeys", "augmentation", "order", "sample", "split", "training_keys", "vectors"]
+__all__ = [
+    "TrainingKeys",
+    "augmentation",
+    "order",
+    "sample",
+    "split",
+    "training_keys",
+    "training_subset",
+    "vectors",
+]
 
 # Never renumbered: runs that are resumed draw on.
 # Not 0 and 1, which the keys of training have.
 _MEASURES = {"curvature": 11, "escape": 12, "spectrum": 13}
+_TRAINING_SUBSET = 21
 
 
 class TrainingKeys(NamedTuple):
@@ -59,6 +70,19 @@ def split(seed: int) -> np.random.Generator:
         A generator at its start.
     """
     return np.random.default_rng(seed)
+
+
+def training_subset(seed: int) -> np.random.Generator:
+    """Of the training examples that are used where only a share of them is: the first of one order, so that a smaller
+    share is a part of a larger one.
+
+    Args:
+        seed: of the run.
+
+    Returns:
+        A generator at its start.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_TRAINING_SUBSET,)))
 
 
 def sample(seed: int, name: str) -> np.random.Generator:

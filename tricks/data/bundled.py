@@ -19,10 +19,10 @@ def read(name: str) -> Raw:
 
     Returns:
         All its examples, in the units of the files: what `load_digits`, `load_breast_cancer` and
-        `load_diabetes(scaled=False)` of scikit-learn return.
+        `load_diabetes(scaled=False)` of scikit-learn return; images as (height, width, 1).
 
-    >>> read("diabetes").features.shape
-    (442, 10)
+    >>> read("diabetes").features.shape, read("digits").features.shape
+    ((442, 10), (1797, 8, 8, 1))
     """
     if name == "digits":
         table = _table("digits.csv.gz", delimiter=",")
@@ -30,8 +30,11 @@ def read(name: str) -> Raw:
         table = _table("breast_cancer.csv", delimiter=",", skiprows=1)
     else:
         features, targets = _table("diabetes_data_raw.csv.gz"), _table("diabetes_target.csv.gz")
-        return Raw(False, None, features, targets)
-    return Raw(name == "digits", _CLASSES[name], table[:, :-1], table[:, -1].astype(np.int64))
+        return Raw(features, targets, None, "numbers")
+    features, targets = table[:, :-1], table[:, -1].astype(np.int64)
+    if name == "digits":
+        return Raw(features.reshape(-1, 8, 8, 1), targets, _CLASSES[name], "pixels")
+    return Raw(features, targets, _CLASSES[name], "numbers")
 
 
 def _table(file: str, **options: object) -> np.ndarray:

@@ -1,24 +1,24 @@
-"""The one interface to every data set, and how its parts are made."""
+"""The one interface to all examples, and how their parts are made."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from tricks import streams
-from tricks.data import bundled, prepared
+from tricks.data import imputation, labels, sources, splits
+from tricks.data.normalization import NORMALIZATIONS, gather, statistics, target_statistics
 from tricks.data.raw import Raw
 from tricks.errors import UserError
 
-# Test examples are set apart with a seed of their own, so that runs with different seeds are tested on the same ones.
-_TEST_SEED = 0
-_TEST_FRACTION = 0.2
-
 
 class Split(NamedTuple):
-    """Examples on the host: features (n, features) float32; targets (n,) int32 classes, or float32 numbers."""
+    """Examples on the host."""
 
-    features: np.ndarray
+    features: Any
+    """Pytree of arrays (n, ...): float32, or int32 for tokens."""
     targets: np.ndarray
+    """(n, ...): int32 classes, or float32 numbers."""
 
 
 class Dataset(NamedTuple):
@@ -30,91 +30,151 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split
     test: Split
-    feature_mean: np.ndarray
-    """(features,), of the training part."""
-    feature_scale: np.ndarray
-    """(features,), what the centred features were divided by."""
+    feature_mean: Any
+    """Of the training part, in the pytree and shape of one example; None in place of what is not normalized."""
+    feature_scale: Any
+    """What the centred features were divided by; None likewise."""
+    class_names: tuple[str, ...] = ()
+    """Of a person's own classes, in the order of their numbers."""
+    columns: tuple[str, ...] = ()
+    """Names of the features of a table."""
+    target_mean: np.ndarray | None = None
+    """Of the training part of a regression, in the shape of one target, float64."""
+    target_scale: np.ndarray | None = None
+    """What the centred targets of a regression were divided by."""
 
 
-def load(name: str, *, validation_fraction: float = 0.1, seed: int = 0, directory: str = "") -> Dataset:
-    """Loads a data set by its name.
+def load(
+    name: str,
+    *,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    train_fraction: float = 1.0,
+    seed: int = 0,
+    directory: str = "",
+    target: str = "",
+    task: str | None = None,
+    ignore: str = "",
+    missing: str = "refuse",
+    normalization: str = "feature",
+    split_column: str = "",
+    group_column: str = "",
+    stratify: str = "auto",
+    read: Callable[[], Any] | None = None,
+) -> Dataset:
+    """Loads a data set by its name, or a person's own by the path of a file.
 
-    Features are flattened and normalized per dimension, x~ = (x - m) / s, with mean and standard deviation of the
-    training part only. Of images, the deviation of a pixel is not taken below the root mean square over all pixels:
-    those at the border, hardly ever inked, would otherwise be amplified without bound. Targets of a regression are
-    standardized by the training part too, so that a mean squared error of 1 is that of predicting the mean.
+    Features keep their shapes and are normalized, x~ = (x - m) / s, with mean and standard deviation of the training
+    part only, as `normalization.statistics` says. Targets of a regression are standardized by the training part too, so
+    that a mean squared error of 1 is that of predicting the mean.
 
     Args:
-        name: `digits`, `breast_cancer`, `diabetes` (bundled with scikit-learn), or a prepared classification set of
-            TensorFlow Datasets.
+        name: `digits`, `breast_cancer`, `diabetes` (bundled with scikit-learn), a prepared classification set of
+            TensorFlow Datasets, or the path of a `.csv`, `.parquet` or `.npz` file or of a folder of `.npy` files.
         validation_fraction: share of the training examples held out for validation.
-        seed: draws the validation examples.
+        test_fraction: share of all examples held out for the test, always the same, where the source has no test part.
+        train_fraction: share of what remains that is trained on; a smaller one is a part of a larger one.
+        seed: draws the validation examples, and those that are trained on.
         directory: where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+        target: column of a table, or array, to predict; of a table several with commas between.
+        task: what the loss needs, `classes` or `numbers`; None to go by a person's own targets: text, bool and integers
+            are classes. A named set has its own.
+        ignore: columns or arrays to leave out, with commas between.
+        missing: `refuse` missing values of a table, or fill numbers by `mean` or `median` of the training part or with
+            `zero`; a missing text is then none of the values.
+        normalization: of each dimension (`feature`), over all positions of the last axis (`channel`), or `none`.
+        split_column: column or array that says train, validation or test; a part it does not name is drawn as ever.
+        group_column: column or array whose examples of the same value are all held out or all not.
+        stratify: hold out each class in its share: `yes`, `no`, or `auto`: of a person's own classes without groups.
+        read: a function that gives the arrays in place of the name, as `arrays.named` says.
 
     Returns:
-        The three splits. A set without a test split of its own gives a fifth of its examples, always the same.
+        The three splits. Those of named sets are the same as ever.
 
     Raises:
-        UserError: the set is unknown, not prepared or no classification, or a split would be empty.
+        UserError: the source is unknown or cannot be used, or a split would be empty.
 
     >>> digits = load("digits")
     >>> digits.train.features.shape, digits.validation.features.shape, digits.test.features.shape
-    ((1294, 64), (144, 64), (359, 64))
+    ((1294, 8, 8, 1), (144, 8, 8, 1), (359, 8, 8, 1))
+    >>> dots = load("dots", read=lambda: (np.eye(20), np.arange(20) % 2))
+    >>> sorted(dots.test.targets.tolist()), dots.class_names
+    ([0, 0, 1, 1], ('0', '1'))
     """
-    raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
-    features = raw.features.reshape(len(raw.features), -1)
-    if raw.test_features is None or raw.test_targets is None:
-        rest, held_out = _carve(name, len(features), _TEST_FRACTION, _TEST_SEED)
-        test = (features[held_out], raw.targets[held_out])
-        features, targets = features[rest], raw.targets[rest]
+    _check("task", task, labels.TASKS)
+    _check("missing", missing, imputation.MISSING)
+    _check("normalization", normalization, NORMALIZATIONS)
+    _check("stratify", stratify, splits.STRATIFY)
+    own = read is not None or sources.is_path(name)
+    use = {"target": target, "ignore": ignore, "split_column": split_column, "group_column": group_column}
+    if own:
+        raw = sources.read_own(name, read, task=task, missing=missing, **use)
     else:
-        test = (raw.test_features.reshape(len(raw.test_features), -1), raw.test_targets)
-        targets = raw.targets
-    train, validation = _carve(name, len(features), validation_fraction, seed)
-    parts = ((features[train], targets[train]), (features[validation], targets[validation]), test)
-    return _normalized(name, raw, parts)
+        raw = sources.read_set(name, directory, use)
+    rows = splits.divide(
+        name,
+        raw,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        train_fraction=train_fraction,
+        seed=seed,
+        stratified=_is_stratified(raw, own, stratify),
+    )
+    if raw.columns and missing != "refuse":
+        imputation.fill(raw.features, rows.train, by=missing, columns=raw.columns)
+    return _normalized(name, raw, rows, normalization)
 
 
-def _carve(name: str, examples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    held_out = round(examples * fraction)
-    if not 0 < held_out < examples:
-        raise UserError(
-            f"data.validation_fraction is {fraction:g}; of the {examples} training examples of {name!r} "
-            f"it would hold out {held_out}: choose one that leaves examples on both sides"
+def _check(field: str, value: object, allowed: tuple[str | None, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"data.{field} is {value!r}; allowed: {', '.join(map(str, allowed))}")
+
+
+def _is_stratified(raw: Raw, own: bool, stratify: str) -> bool:
+    possible = bool(raw.classes) and raw.targets.ndim == 1 and raw.groups is None
+    if stratify == "yes" and not possible:
+        why = (
+            "groups are held out whole" if raw.groups is not None else "the targets are not one class for each example"
         )
-    order = streams.split(seed).permutation(examples)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+        raise UserError(f"data.stratify is 'yes', but {why}; allowed: auto or no")
+    return stratify == "yes" or (stratify == "auto" and own and possible)
 
 
-def _normalized(name: str, raw: Raw, parts: tuple[tuple[np.ndarray, np.ndarray], ...]) -> Dataset:
-    mean, scale = _mean_and_scale(parts[0][0], raw.pixels)
-    target_mean, target_scale = (0.0, 1.0) if raw.classes else _mean_and_deviation(parts[0][1])
-    splits = []
-    for features, targets in parts:
-        # In place, because a float32 copy of an image set is large.
-        normalized = features.astype(np.float32)
-        normalized -= mean
-        normalized /= scale
-        if raw.classes:
-            splits.append(Split(normalized, targets.astype(np.int32)))
-        else:
-            splits.append(Split(normalized, ((targets - target_mean) / target_scale).astype(np.float32)))
-    return Dataset(name, raw.classes, splits[0], splits[1], splits[2], mean, scale)
+def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str) -> Dataset:
+    leaves, structure = jax.tree.flatten(raw.features)
+    kinds = jax.tree.leaves(raw.kinds)
+    fitted = [
+        statistics(leaf, rows.train, kind=kind, normalization=normalization)
+        for leaf, kind in zip(leaves, kinds, strict=True)
+    ]
+    target_mean = target_scale = None
+    if not raw.classes:
+        target_mean, target_scale = target_statistics(raw.targets[rows.train])
 
+    def part(features: Any, targets: np.ndarray, chosen: np.ndarray) -> Split:
+        gathered = [
+            gather(leaf, chosen, kind=kind, mean=mean, scale=scale)
+            for leaf, kind, (mean, scale) in zip(jax.tree.leaves(features), kinds, fitted, strict=True)
+        ]
+        own = targets[chosen]
+        own = own.astype(np.int32) if raw.classes else ((own - target_mean) / target_scale).astype(np.float32)
+        return Split(jax.tree.unflatten(structure, gathered), own)
 
-def _mean_and_scale(features: np.ndarray, pixels: bool) -> tuple[np.ndarray, np.ndarray]:
-    count, total, squares = len(features), 0.0, 0.0
-    shift = features[:1].astype(np.float64)
-    for start in range(0, count, 4096):
-        block = features[start : start + 4096] - shift
-        total = total + block.sum(axis=0)
-        squares = squares + np.square(block).sum(axis=0)
-    mean = np.asarray(total) / count
-    variance = np.maximum(np.asarray(squares) / count - mean**2, 0.0)
-    scale = np.sqrt(np.maximum(variance, variance.mean()) if pixels else variance)
-    scale[scale == 0] = 1.0
-    return (mean + shift[0]).astype(np.float32), scale.astype(np.float32)
-
-
-def _mean_and_deviation(targets: np.ndarray) -> tuple[float, float]:
-    return float(targets.mean()), float(targets.std()) or 1.0
+    if rows.test is None:
+        assert raw.test_targets is not None
+        test = part(raw.test_features, raw.test_targets, np.arange(len(raw.test_targets)))
+    else:
+        test = part(raw.features, raw.targets, rows.test)
+    return Dataset(
+        name,
+        raw.classes,
+        part(raw.features, raw.targets, rows.train),
+        part(raw.features, raw.targets, rows.validation),
+        test,
+        jax.tree.unflatten(structure, [mean for mean, _ in fitted]),
+        jax.tree.unflatten(structure, [scale for _, scale in fitted]),
+        raw.class_names,
+        raw.columns,
+        target_mean,
+        target_scale,
+    )

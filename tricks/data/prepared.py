@@ -104,9 +104,21 @@ def data_directory(directory: str = "") -> Path:
     return paths.local("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
+def is_name(name: str) -> bool:
+    """Whether a set could have that name.
+
+    >>> is_name("emnist/letters"), is_name("/tmp/letters")
+    (True, False)
+    """
+    return re.fullmatch(r"\w+(/[\w.-]+)?", name) is not None
+
+
 def _newest_version(name: str, root: Path) -> Path | None:
-    if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
-        raise UserError(f"data.name is {name!r}; it must be a name, such as digits, mnist or emnist/letters")
+    if not is_name(name):
+        raise UserError(
+            f"data.name is {name!r}; it must be a name, such as digits, mnist or emnist/letters, or the path of a "
+            f".csv, .parquet or .npz file or of a folder of .npy files"
+        )
     versions = [info.parent for info in (root / name).glob("*/dataset_info.json")]
     variants = sorted({f"{name}/{info.parents[1].name}" for info in (root / name).glob("*/*/dataset_info.json")})
     if variants and not versions:
@@ -177,11 +189,12 @@ def _decode(name: str, version: Path) -> Raw:
             f"data set {name!r} in {version} cannot be read ({_first_line(error)}); remove that folder and run: "
             f"python scripts/prepare_data.py {name}"
         ) from error
-    return Raw(
-        isinstance(builder.info.features[feature], tfds.features.Image),
-        builder.info.features[label].num_classes,
-        *arrays,
-    )
+    is_image = isinstance(builder.info.features[feature], tfds.features.Image)
+    return _raw(is_image, builder.info.features[label].num_classes, dict(zip(_FIELDS, arrays, strict=False)))
+
+
+def _raw(pixels: bool, classes: int, arrays: dict[str, np.ndarray]) -> Raw:
+    return Raw(classes=classes, kinds="pixels" if pixels else "numbers", **arrays)  # type: ignore[arg-type]
 
 
 def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[np.ndarray, ...]:
@@ -210,7 +223,7 @@ def _read_cache(path: Path, fingerprint: int) -> Raw | None:
             for part in ("", "test_"):
                 if len(arrays.get(f"{part}features", ())) != len(arrays.get(f"{part}targets", ())):
                     raise ValueError(f"its {part}features and {part}targets are not as many")
-            return Raw(bool(stored["pixels"]), int(stored["classes"]), **arrays)
+            return _raw(bool(stored["pixels"]), int(stored["classes"]), arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
@@ -224,7 +237,8 @@ def _write_cache(path: Path, raw: Raw, fingerprint: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            np.savez(file, fingerprint=fingerprint, pixels=raw.pixels, classes=np.int64(raw.classes or 0), **arrays)
+            classes, pixels = np.int64(raw.classes or 0), raw.kinds == "pixels"
+            np.savez(file, fingerprint=fingerprint, pixels=pixels, classes=classes, **arrays)
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):

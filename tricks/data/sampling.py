@@ -2,9 +2,19 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from tricks.data.dataset import Split
+
+
+def count(split: Split) -> int:
+    """Number of examples.
+
+    >>> count(Split({"length": np.ones(3), "image": np.ones((3, 8, 8, 1))}, np.arange(3)))
+    3
+    """
+    return len(split.targets)
 
 
 def take(split: Split, rows: np.ndarray) -> Split:
@@ -20,7 +30,7 @@ def take(split: Split, rows: np.ndarray) -> Split:
     >>> take(Split(np.eye(3), np.arange(3)), np.array([2])).targets.tolist()
     [2]
     """
-    return Split(split.features[rows], split.targets[rows])
+    return Split(jax.tree.map(lambda array: array[rows], split.features), split.targets[rows])
 
 
 def draw(split: Split, counts: Sequence[int], generator: np.random.Generator) -> list[Split]:
@@ -38,6 +48,6 @@ def draw(split: Split, counts: Sequence[int], generator: np.random.Generator) ->
     >>> sorted([*one.targets.tolist(), *two.targets.tolist()])
     [0, 1, 2, 3, 4]
     """
-    order = generator.permutation(len(split.targets))
+    order = generator.permutation(count(split))
     parts = np.split(order, np.cumsum(counts))[: len(counts)]
     return [take(split, np.sort(part)) for part in parts]

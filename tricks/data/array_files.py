@@ -1,0 +1,73 @@
+"""Arrays by name from a `.npz` file, or from a folder of `.npy` files. A pickle in them is never loaded."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from tricks.errors import UserError
+
+
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The members of a `.npz` file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        UserError: it is none, is damaged, or holds a pickle.
+    """
+    try:
+        # A file that is a lone array is mapped, for nothing is wanted of it.
+        opened = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"data.name is {str(path)!r}, which is no .npz file that can be read: {_first_line(error)}"
+        ) from error
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise UserError(f"data.name is {str(path)!r}, which holds one array without a name; save it with np.savez")
+    with opened:
+        return {name: _member(path, opened, name) for name in opened.files}
+
+
+def read_folder(path: Path) -> dict[str, np.ndarray]:
+    """The `.npy` files of a folder by their names without the ending, mapped into memory.
+
+    Args:
+        path: of the folder.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        UserError: one cannot be read, or holds a pickle.
+    """
+    return {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))}
+
+
+def _member(path: Path, opened: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        array = opened[name]
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{name!r} in {str(path)!r} cannot be read: {_first_line(error)}") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{name!r} in {str(path)!r} is no array; save it with np.savez")
+    return array
+
+
+def _mapped(file: Path) -> np.ndarray:
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{str(file)!r} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "allow_pickle" in text or "Python objects" in text:
+        return "it is a pickle or holds Python objects, which are never loaded; save arrays of numbers or text"
+    return text

@@ -1,0 +1,188 @@
+"""One column of a table as numbers, or as a category in each row."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tricks.errors import UserError
+
+# Of the largest magnitude: a column that varies by less has hardly a hundred different values in float32.
+_FINEST = 1e-5
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Categories(NamedTuple):
+    """Text, or bool, by its different values."""
+
+    codes: np.ndarray
+    """(n,), the place of each value among the names; -1 where it is missing."""
+    names: list[str]
+    """Sorted."""
+
+
+class Bad(NamedTuple):
+    """What is wrong with a column, and in which row."""
+
+    row: int
+    what: str
+
+
+def is_text(column: Any) -> bool:
+    """Whether it holds text or bool, directly or by a dictionary."""
+    from pyarrow import types
+
+    kind = _value_type(column.type)
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return text or types.is_boolean(kind)
+
+
+def is_bool(column: Any) -> bool:
+    """Whether it holds bool."""
+    from pyarrow import types
+
+    return types.is_boolean(_value_type(column.type))
+
+
+def is_scalar(column: Any) -> bool:
+    """Whether each of its values can be written as a word."""
+    from pyarrow import types
+
+    kind = _value_type(column.type)
+    return is_text(column) or is_number(column) or types.is_temporal(kind)
+
+
+def is_number(column: Any) -> bool:
+    """Whether it holds integers, floating-point or decimal numbers."""
+    from pyarrow import types
+
+    kind = _value_type(column.type)
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+
+
+def categories(column: Any) -> Categories:
+    """The different values of a column, sorted as text.
+
+    Args:
+        column: a `pyarrow.ChunkedArray` of what can be written as text.
+
+    Returns:
+        Their names, and which each row has.
+
+    >>> import pyarrow
+    >>> categories(pyarrow.chunked_array([["b", "a", None, "b"]]))
+    Categories(codes=array([ 1,  0, -1,  1], dtype=int32), names=['a', 'b'])
+    """
+    import pyarrow
+
+    encoded = _plain(column).cast(pyarrow.string()).dictionary_encode().unify_dictionaries()
+    if not encoded.num_chunks:
+        return Categories(np.zeros(0, np.int32), [])
+    found = encoded.chunk(0).dictionary.to_pylist()
+    names = sorted(found)
+    place = {name: i for i, name in enumerate(names)}
+    # The last one is of what is missing.
+    ranks = np.array([*(place[name] for name in found), -1], np.int32)
+    codes = [ranks[chunk.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)] for chunk in encoded.chunks]
+    return Categories(np.concatenate(codes), names)
+
+
+def numbers(column: Any) -> Any:
+    """A column of numbers in a plain type, NaN as null.
+
+    Args:
+        column: a `pyarrow.ChunkedArray` of which `is_number` holds.
+
+    Returns:
+        A `pyarrow.ChunkedArray` of integers, or of floating-point numbers.
+    """
+    import pyarrow
+    from pyarrow import compute, types
+
+    column = _plain(column)
+    if types.is_decimal(column.type):
+        column = column.cast(pyarrow.float64())
+    if types.is_floating(column.type):
+        if types.is_float16(column.type):
+            column = column.cast(pyarrow.float32())
+        is_nan = compute.is_nan(column)
+        if compute.any(is_nan).as_py():
+            column = compute.if_else(is_nan, pyarrow.scalar(None, column.type), column)
+    return column
+
+
+def first_null(column: Any) -> int | None:
+    """The first row, from 0, without a value."""
+    from pyarrow import compute
+
+    return compute.index(column.is_null(), True).as_py() if column.null_count else None
+
+
+def check_numbers(column: Any, *, zero_is_one: bool) -> Bad | str | None:
+    """Looks for what a feature cannot be.
+
+    Args:
+        column: as `numbers` gives it.
+        zero_is_one: what is missing will count as a 0.
+
+    Returns:
+        What is wrong: of a row, or of the column; None if nothing.
+
+    >>> import pyarrow
+    >>> check_numbers(pyarrow.chunked_array([[1.0, float("inf")]]), zero_is_one=False)
+    Bad(row=1, what='inf')
+    """
+    from pyarrow import compute
+
+    least, most = compute.min_max(column).as_py().values()
+    if least is None:
+        return "has no value at all"
+    largest = max(abs(least), abs(most))
+    if largest > _LARGEST:
+        bad = compute.greater(compute.abs(column), _LARGEST)
+        row = compute.index(bad, True).as_py()
+        return Bad(row, f"{column[row].as_py():g}")
+    if least == most:
+        return None if zero_is_one and column.null_count and least else f"has the one value {least:g}"
+    if most - least < _FINEST * largest:
+        return f"varies by {most - least:g} around {largest:g}, which float32 hardly tells; subtract {least:g}"
+    return None
+
+
+def no_number(column: Any) -> Bad | None:
+    """The first value of a text column that is no number, where most are.
+
+    >>> import pyarrow
+    >>> no_number(pyarrow.chunked_array([["1", "2", "3x"]]))
+    Bad(row=2, what='3x')
+    """
+    values = _plain(column).to_pylist()
+    wrong = [row for row, value in enumerate(values) if value is not None and not _is_number(str(value))]
+    return Bad(wrong[0], str(values[wrong[0]])) if wrong and 2 * len(wrong) < len(values) else None
+
+
+def refuse_other_type(name: str, column: Any) -> None:
+    """Raises UserError for a column that is neither text nor numbers."""
+    if not is_text(column) and not is_number(column):
+        raise UserError(
+            f"column {name!r} is of type {column.type}; allowed: numbers, text and bool; leave it out: data.ignore"
+        )
+
+
+def _value_type(kind: Any) -> Any:
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) else kind
+
+
+def _plain(column: Any) -> Any:
+    from pyarrow import types
+
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""CSV files as Arrow tables, with the line of what cannot be read."""
+
+import csv
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tricks.errors import UserError
+
+# Rows are cut out of blocks; one that is longer than a block needs larger ones.
+_BLOCK_SIZES = (2**20, 2**24, 2**30)
+
+
+def names(path: Path) -> list[str]:
+    """The names of the columns, from the first line.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The names.
+
+    Raises:
+        UserError: there are none, or they are not text in UTF-8.
+    """
+    try:
+        header: list[str] = next((row for row in _rows(path, "strict") if row), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(_undecodable(path) or f"{_of(path)}, whose first line cannot be read: {error}") from error
+    if not header:
+        raise UserError(f"{_of(path)}, which is empty; its first line must name the columns")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        raise UserError(f"{_of(path)}, whose columns are not separated by commas: its first line is {header[0]!r}")
+    if any(map(_is_fraction, header)) or (all(map(_is_number, header)) and not _counts_up(header)):
+        raise UserError(
+            f"{_of(path)}, whose first line does not name the columns: it holds the number {_number(header)}"
+        )
+    if "" in header:
+        raise UserError(
+            f"{_of(path)}, whose column {header.index('') + 1} has no name; "
+            f"name it, or leave it out of the file (pandas: to_csv(index=False))"
+        )
+    return header
+
+
+def read(path: Path, columns: Sequence[str]) -> Any:
+    """Some columns, with the types that their values have.
+
+    Args:
+        path: of the file.
+        columns: which to read.
+
+    Returns:
+        A `pyarrow.Table`; empty values and the usual words for missing ones are null.
+
+    Raises:
+        UserError: a row has not as many values as there are columns, or the text is not UTF-8.
+    """
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+
+    convert = arrow_csv.ConvertOptions(include_columns=columns, strings_can_be_null=True)
+    for size in _BLOCK_SIZES:
+        try:
+            table = arrow_csv.read_csv(
+                path,
+                read_options=arrow_csv.ReadOptions(block_size=size),
+                parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+                convert_options=convert,
+            )
+            break
+        except (pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
+            if "straddl" in str(error) and size != _BLOCK_SIZES[-1]:
+                continue
+            what = _undecodable(path) or _ragged(path) or f"{_of(path)}: {str(error).splitlines()[0]}"
+            raise UserError(what) from error
+    if any(pyarrow.types.is_binary(field.type) for field in table.schema):
+        raise UserError(_undecodable(path) or f"{_of(path)}, which is not UTF-8")
+    _check_quotes_are_closed(path, table)
+    return table
+
+
+def place(path: Path, row: int) -> str:
+    """Where a row stands.
+
+    Args:
+        path: of the file.
+        row: from 0, without the header and empty lines.
+
+    Returns:
+        Its number from 1, and the line in which it ends.
+    """
+    rows = _rows(path, "replace", with_lines=True)
+    line = next((line for values, line in itertools.islice(((v, n) for v, n in rows if v), row + 1, None)), None)
+    return f"row {row + 1}" + (f" (line {line})" if line else "")
+
+
+def _rows(path: Path, errors: str, with_lines: bool = False) -> Iterator[Any]:
+    csv.field_size_limit(2**31 - 1)
+    with open(path, encoding="utf-8-sig", errors=errors, newline="") as file:
+        reader = csv.reader(file)
+        for row in reader:
+            yield (row, reader.line_num) if with_lines else row
+
+
+def _of(path: Path) -> str:
+    return f"data.name is {str(path)!r}"
+
+
+def _undecodable(path: Path) -> str | None:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                return f"{_of(path)}, whose line {number} is not UTF-8 (byte 0x{byte:02x}); save it as UTF-8"
+    return None
+
+
+def _ragged(path: Path) -> str | None:
+    rows = ((row, line) for row, line in _rows(path, "replace", with_lines=True) if row)
+    header, _ = next(rows, ([], 0))
+    for number, (row, line) in enumerate(rows, 1):
+        if len(row) != len(header):
+            return (
+                f"{_of(path)}, whose row {number} (line {line}) has {len(row)} values where there are "
+                f"{len(header)} columns; mend that line"
+            )
+    return None
+
+
+def _check_quotes_are_closed(path: Path, table: Any) -> None:
+    """A quote that is never closed makes one value of all that follows it."""
+    for name in table.column_names:
+        if not table.num_rows:
+            return
+        last = table.column(name)[-1].as_py()
+        if isinstance(last, str) and "\n" in last and not _tail(path).endswith(b'"'):
+            where = place(path, table.num_rows - 1)
+            raise UserError(f"{_of(path)}, whose {where} has a quote in column {name!r} that is not closed")
+
+
+def _tail(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().rstrip()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_fraction(text: str) -> bool:
+    return _is_number(text) and "." in text
+
+
+def _counts_up(header: Sequence[str]) -> bool:
+    """Such as pandas names columns."""
+    numbers = [float(name) for name in header]
+    return numbers in ([*range(len(numbers))], [*range(1, len(numbers) + 1)])
+
+
+def _number(header: Sequence[str]) -> str:
+    return next(filter(_is_fraction, header), header[0])

@@ -1,0 +1,66 @@
+"""Parquet files as Arrow tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tricks.errors import UserError
+
+
+def names(path: Path) -> list[str]:
+    """The names of the columns.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The names.
+
+    Raises:
+        UserError: it is no Parquet file that can be read.
+    """
+    return list(_opened(path).schema_arrow.names)
+
+
+def read(path: Path, columns: Sequence[str]) -> Any:
+    """Some columns.
+
+    Args:
+        path: of the file.
+        columns: which to read.
+
+    Returns:
+        A `pyarrow.Table`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    import pyarrow
+
+    try:
+        return _opened(path).read(columns=list(columns), use_pandas_metadata=False)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(_unreadable(path, error)) from error
+
+
+def place(path: Path, row: int) -> str:
+    """Where a row stands, for messages.
+
+    >>> place(Path("a.parquet"), 0)
+    'row 1'
+    """
+    return f"row {row + 1}"
+
+
+def _opened(path: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise UserError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> str:
+    return f"data.name is {str(path)!r}, which cannot be read as Parquet: {str(error).strip().splitlines()[0]}"

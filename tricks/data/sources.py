@@ -1,0 +1,107 @@
+"""Where examples come from: a named set, a file, a folder, or a function."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tricks.data import array_files, arrays, bundled, prepared, tables
+from tricks.data.raw import Raw
+from tricks.errors import UserError
+
+_SUFFIXES = (".npz", *tables.SUFFIXES)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a person's own data, and not that of a set.
+
+    Args:
+        name: of a set, or a path.
+
+    Returns:
+        Whether it ends as such a file does, or is a folder that can be no prepared set.
+
+    >>> is_path("prices.csv"), is_path("emnist/letters")
+    (True, False)
+    """
+    if name.lower().endswith(_SUFFIXES):
+        return True
+    folder = Path(name)
+    return os.sep in name and folder.is_dir() and (any(folder.glob("*.npy")) or not prepared.is_name(name))
+
+
+def read_set(name: str, directory: str, own_only: Mapping[str, str]) -> Raw:
+    """Reads a set by its name, bundled or prepared.
+
+    Args:
+        name: of the set.
+        directory: where prepared sets lie.
+        own_only: by field of the config, what only a person's own data can be told.
+
+    Returns:
+        The examples.
+
+    Raises:
+        UserError: there is no such set, or one of those fields is given.
+    """
+    for field, value in own_only.items():
+        if value:
+            raise UserError(
+                f"data.{field} is {value!r}, but {name!r} is a set that knows it; leave it empty, or let data.name be "
+                f"the path of a .csv, .parquet or .npz file or of a folder of .npy files"
+            )
+    if name not in bundled.NAMES and not prepared.is_name(name) and Path(name).is_file():
+        raise UserError(f"data.name is {name!r}; of files allowed: .csv, .parquet and .npz, or a folder of .npy files")
+    return bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
+
+
+def read_own(
+    name: str,
+    function: Callable[[], Any] | None,
+    *,
+    target: str,
+    task: str | None,
+    ignore: str,
+    missing: str,
+    split_column: str,
+    group_column: str,
+) -> Raw:
+    """Reads a person's own data.
+
+    Args:
+        name: the path of a file or folder.
+        function: that is called in place of reading, if there is one.
+        target: of the columns or arrays.
+        task: what the loss needs, `classes` or `numbers`; None to go by the targets.
+        ignore: names to leave out, with commas between.
+        missing: what is done about missing values of a table.
+        split_column: that tells the part of each example.
+        group_column: whose examples of the same value stay together.
+
+    Returns:
+        The examples.
+
+    Raises:
+        UserError: they cannot be read or used.
+    """
+    use = {
+        "target": target,
+        "task": task,
+        "ignore": ignore,
+        "split_column": split_column,
+        "group_column": group_column,
+    }
+    if function is not None:
+        return arrays.assemble(arrays.named(function()), **use)  # type: ignore[arg-type]
+    path = Path(name)
+    try:
+        if path.suffix.lower() in tables.SUFFIXES and not path.is_dir():
+            return tables.read(path, missing=missing, **use)  # type: ignore[arg-type]
+        found = array_files.read_folder(path) if path.is_dir() else array_files.read_archive(path)
+    except FileNotFoundError as error:
+        raise UserError(f"data.name is {name!r}; there is no such file") from error
+    except OSError as error:
+        raise UserError(f"data.name is {name!r}, which cannot be read: {error.strerror or error}") from error
+    if not found:
+        raise UserError(f"data.name is {name!r}, which holds no arrays; allowed: a .npz file or a folder of .npy files")
+    return arrays.assemble(found, **use)  # type: ignore[arg-type]

@@ -1,0 +1,206 @@
+"""Examples from a table: CSV and Parquet files, whose columns are numbers, text or bool."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tricks.data import columns, csv_files, labels, parquet_files, splits
+from tricks.data.raw import Raw
+from tricks.data.roles import Roles, assign, listed
+from tricks.errors import UserError
+
+_FILES = {".csv": csv_files, ".parquet": parquet_files}
+SUFFIXES = tuple(_FILES)
+MOST_CATEGORIES = 100
+Place: TypeAlias = Callable[[int], str]
+_ROWS_AT_ONCE = 8192  # Rows of the features are written together, so that they stay in the cache.
+
+
+def read(
+    path: Path,
+    *,
+    target: str,
+    task: str | None = None,
+    ignore: str = "",
+    missing: str = "refuse",
+    split_column: str = "",
+    group_column: str = "",
+) -> Raw:
+    """Reads a table, an example in each row.
+
+    Numbers are features as they are; of text and bool each different value is one, `column=value`, 1 where a row has it
+    and else 0. A missing number is NaN here, a missing text none of the values.
+
+    Args:
+        path: of a `.csv` or `.parquet` file.
+        target: the column of the targets, or several with commas between.
+        task: what the loss needs, `classes` or `numbers`; None to go by the target.
+        ignore: columns to leave out, with commas between.
+        missing: `refuse` missing values, or else what will be done about them.
+        split_column: that tells the part of each row.
+        group_column: whose rows of the same value stay together.
+
+    Returns:
+        The examples, features (n, columns) in float32.
+
+    Raises:
+        UserError: the file or one of its columns cannot be used.
+    """
+    file = _FILES[path.suffix.lower()]
+    names = file.names(path)
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise UserError(f"data.name is {str(path)!r}, which has two columns named {twice!r}; rename one")
+    if not target:
+        raise UserError(f"data.target is empty; name the column to predict, one of {listed(names)}")
+    roles = assign(
+        names, target=target, split_column=split_column, group_column=group_column, ignore=ignore, of="columns"
+    )
+    if not roles.features:
+        raise UserError(f"data.name is {str(path)!r}, of which no column is left for the features")
+    used = [*roles.features, *roles.targets, *filter(None, (roles.split, roles.group))]
+    table = file.read(path, used)
+    if not table.num_rows:
+        raise UserError(f"data.name is {str(path)!r}, which has no rows")
+    return _raw(table, roles, task, missing, functools.partial(file.place, path))
+
+
+def _raw(table: Any, roles: Roles, task: str | None, missing: str, place: Place) -> Raw:
+    labelled = _targets(table, roles.targets, task, place)
+    parts = groups = None
+    if roles.split:
+        found = _complete(table, roles.split, "data.split_column", place)
+        parts = splits.parse_parts(f"data.split_column is {roles.split!r}", found.names)[found.codes]
+    if roles.group:
+        groups = _complete(table, roles.group, "data.group_column", place).codes
+    features, names = _features(table, roles.features, missing, place)
+    return Raw(
+        features,
+        labelled.values[0],
+        labelled.classes,
+        "numbers",
+        class_names=labelled.class_names,
+        columns=names,
+        parts=parts,
+        groups=groups,
+    )
+
+
+def _targets(table: Any, names: Sequence[str], task: str | None, place: Place) -> labels.Labels:
+    for name in names:
+        columns.refuse_other_type(name, table.column(name))
+    if len(names) == 1 and columns.is_text(table.column(names[0])):
+        boolean = columns.is_bool(table.column(names[0]))
+        found = _complete(table, names[0], "data.target", place)
+        if boolean and task == "numbers":
+            return labels.label({f"column {names[0]!r}": found.codes}, task)
+        return labels.of_categories(f"column {names[0]!r}", found.codes, found.names, task)
+    arrays = [_target_numbers(table, name, place) for name in names]
+    if len(names) == 1:
+        return labels.label({f"column {names[0]!r}": arrays[0]}, task)
+    # Several integers are classes only where the loss says so: each of two, of its own.
+    return labels.label({f"the columns {listed(names)}": np.stack(arrays, axis=1)}, task or "numbers")
+
+
+def _target_numbers(table: Any, name: str, place: Place) -> np.ndarray:
+    if columns.is_text(table.column(name)):
+        raise UserError(
+            f"data.target names {name!r} among others, which is not of numbers; allowed: it alone, or numbers"
+        )
+    column = columns.numbers(table.column(name))
+    _refuse_missing(column, name, "data.target", place)
+    values = column.to_numpy()
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.isfinite(values).argmin())
+        raise UserError(f"column {name!r} is {values[row]} in {place(row)}; allowed for targets: finite numbers")
+    return values
+
+
+def _complete(table: Any, name: str, field: str, place: Place) -> columns.Categories:
+    column = table.column(name)
+    if not columns.is_scalar(column):
+        raise UserError(f"{field} is {name!r}, which is of type {column.type}; allowed: text, numbers and dates")
+    _refuse_missing(column, name, field, place)
+    return columns.categories(column)
+
+
+def _refuse_missing(column: Any, name: str, field: str, place: Place) -> None:
+    row = columns.first_null(column)
+    if row is not None:
+        raise UserError(f"column {name!r} of {field} has no value in {place(row)}; fill it in, or leave that row out")
+
+
+def _features(table: Any, names: Sequence[str], missing: str, place: Place) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Columns as one float32 matrix, with NaN where a number is missing, and the names of its columns."""
+    import pyarrow
+
+    texts: dict[int, columns.Categories] = {}
+    numbers: dict[int, Any] = {}
+    titles: list[str] = []
+    for name in names:
+        column = table.column(name)
+        columns.refuse_other_type(name, column)
+        if missing == "refuse":
+            _refuse_missing_feature(column, name, place)
+        if columns.is_text(column):
+            texts[len(titles)] = categories = _text(column, name, place)
+            titles += [f"{name}={value}" for value in categories.names]
+        else:
+            numbers[len(titles)] = _numbers(column, name, missing, place)
+            titles.append(name)
+    features = np.zeros((table.num_rows, len(titles)), np.float32)
+    if numbers:
+        start = 0
+        # Of all columns the same rows at a time, which stay in the cache.
+        for batch in pyarrow.table([*numbers.values()], [*map(str, numbers)]).to_batches(_ROWS_AT_ONCE):
+            block = features[start : start + batch.num_rows]
+            for j, values in zip(numbers, batch.columns, strict=True):
+                block[:, j] = values.to_numpy(zero_copy_only=False)
+            start += batch.num_rows
+    for j, categories in texts.items():
+        rows = np.flatnonzero(categories.codes >= 0)
+        features[rows, j + categories.codes[rows]] = 1
+    return features, tuple(titles)
+
+
+def _refuse_missing_feature(column: Any, name: str, place: Place) -> None:
+    row = columns.first_null(column)
+    if row is None:
+        return
+    if column.null_count == len(column):
+        raise UserError(f"column {name!r} has no value at all; leave it out: data.ignore")
+    raise UserError(
+        f"column {name!r} has no value in {place(row)} ({column.null_count} rows without one); "
+        f"allowed: data.missing of mean, median or zero, or leave the column out: data.ignore"
+    )
+
+
+def _text(column: Any, name: str, place: Place) -> columns.Categories:
+    found = columns.categories(column)
+    if len(found.names) > MOST_CATEGORIES:
+        wrong = columns.no_number(column)
+        example = f"{wrong.what!r} in {place(wrong.row)} is no number" if wrong else f"such as {found.names[0]!r}"
+        raise UserError(
+            f"column {name!r} is text of {len(found.names)} different values, {example}; "
+            f"allowed: at most {MOST_CATEGORIES}; leave it out: data.ignore"
+        )
+    if len(found.names) + (found.codes < 0).any() < 2:
+        what = f"has the one value {found.names[0]!r}" if found.names else "has no value at all"
+        raise UserError(f"column {name!r} {what}; leave it out: data.ignore")
+    return found
+
+
+def _numbers(column: Any, name: str, missing: str, place: Place) -> Any:
+    column = columns.numbers(column)
+    if missing == "refuse":
+        # Of NaN too.
+        _refuse_missing_feature(column, name, place)
+    bad = columns.check_numbers(column, zero_is_one=missing == "zero")
+    if isinstance(bad, columns.Bad):
+        raise UserError(f"column {name!r} is {bad.what} in {place(bad.row)}; allowed: finite numbers of float32")
+    if bad:
+        raise UserError(f"column {name!r} {bad}; or leave it out: data.ignore")
+    return column
