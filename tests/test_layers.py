@@ -27,6 +27,7 @@ _RANKS = {
     "tricks.models": 7,
     "tricks.losses": 8,
     "tricks.schedules": 9,
+    "tricks.augmentation": 9,
     "tricks.early_stopping": 9,
     "tricks.plateau": 9,
     "tricks.curvature": 10,
@@ -51,6 +52,7 @@ _OUTSIDE = {
     "tricks.models": {"jax", "flax"},
     "tricks.losses": {"jax", "optax"},
     "tricks.schedules": {"jax"},
+    "tricks.augmentation": {"jax"},
     "tricks.early_stopping": {"jax"},
     "tricks.plateau": {"jax"},
     "tricks.curvature": {"jax", "optax", "numpy", "scipy"},
@@ -61,7 +63,7 @@ _OUTSIDE = {
 # What knows no file, no screen and no config.
 _PURE = {
     *(f"tricks.{name}" for name in ("arguments", "branches", "masks", "random_words", "streams")),
-    *(f"tricks.{name}" for name in ("models", "losses", "schedules", "early_stopping", "plateau")),
+    *(f"tricks.{name}" for name in ("models", "losses", "schedules", "augmentation", "early_stopping", "plateau")),
     *(f"tricks.{name}" for name in ("curvature", "transforms")),
     *(f"tricks.training.{name}" for name in ("assembly", "chunk", "evaluation", "optimizer", "state")),
 }

@@ -5,11 +5,12 @@
 
 __version__ = "0.1.0"
 # What needs jax and optax only; the others are there by their names.
-__all__ = ["curvature", "early_stopping", "losses", "plateau", "schedules", "transforms"]
+__all__ = ["augmentation", "curvature", "early_stopping", "losses", "plateau", "schedules", "transforms"]
 
 _MODULES = frozenset(
     {
         "arguments",
+        "augmentation",
         "branches",
         "cli",
         "commands",
@@ -37,7 +38,7 @@ TYPE_CHECKING = False  # That of typing, without the import.
 if TYPE_CHECKING:
     from typing import Any
 
-    from tricks import curvature, early_stopping, losses, plateau, schedules, transforms
+    from tricks import augmentation, curvature, early_stopping, losses, plateau, schedules, transforms
 
 
 def __getattr__(name: str) -> "Any":
