@@ -124,7 +124,7 @@ def read_metrics(workdir: Path) -> list[dict]:
 
 
 # Of these every test compiles programs of its own, and runs them for less time than that takes.
-_OF_SMALL_PROGRAMS = ("test_curvature_", "test_escape", "test_saddle_escape", "test_assembly")
+_OF_SMALL_PROGRAMS = ("test_curvature_", "test_escape", "test_saddle_escape", "test_assembly", "test_networks")
 
 
 @pytest.fixture(scope="module", autouse=True)

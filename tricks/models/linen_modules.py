@@ -12,7 +12,8 @@ from flax import errors, linen
 
 from tricks.models import plain
 from tricks.models.network import ModelState, Network, Params
-from tricks.models.switches import Mode, choose, parameters_of, stream_key
+from tricks.models.streams import stream_key
+from tricks.models.switches import Mode, choose, parameters_of
 
 __all__ = ["from_linen"]
 

@@ -2,17 +2,17 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.random
 import jax.numpy as jnp
 from flax import nnx
 
 from tricks.models import plain
 from tricks.models.network import ModelState, Network, Params
-from tricks.models.switches import JOINT, Mode, choose, parameters_of, stream_key
+from tricks.models.streams import stream_key, unusable_key
+from tricks.models.switches import JOINT, Mode, choose, parameters_of
 
 __all__ = ["from_nnx"]
 
@@ -20,6 +20,7 @@ __all__ = ["from_nnx"]
 class _Variable(NamedTuple):
     """One variable of a module, or array among its attributes."""
 
+    place: tuple[Any, ...]  # Of attributes and indices, from the module.
     kind: str  # params, state, key or count
     names: tuple[plain.Names, ...]  # Of the arrays in its value, which is one array as a rule.
     structure: Any
@@ -94,8 +95,8 @@ def from_nnx(make_module: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     lay_out = functools.cache(functools.partial(_lay_out, make_module))
 
     def init(key: jax.Array) -> tuple[Params, ModelState]:
-        layout, leaves = lay_out(), _leaves(make_module(nnx.Rngs(key)))
-        return _collect(layout, "params", leaves), _collect(layout, "state", leaves)
+        layout, variables = lay_out(), _variables(_make(make_module, key))
+        return _collect(layout, "params", variables), _collect(layout, "state", variables)
 
     def apply(
         params: Params,
@@ -117,22 +118,34 @@ def _lay_out(make_module: Callable[[nnx.Rngs], nnx.Module]) -> _Layout:
     found: list[_Layout] = []
 
     def describe(key: jax.Array) -> list[jax.Array]:
-        module = make_module(nnx.Rngs(key))
-        if not isinstance(module, nnx.Module) or not callable(module):
-            raise ValueError(f"make_module gave {module!r:.80}; allowed: an nnx.Module with a __call__ of one batch")
-        leaves = _leaves(module)
-        layout = _Layout(_graphs(module), _variables(module), parameters_of(type(module).__call__))
+        module = _make(make_module, key)
+        variables = _variables(module)
+        described = tuple(itertools.starmap(_describe, variables))
+        layout = _Layout(_graphs(module), described, parameters_of(type(module).__call__))
         for kind in ("params", "state"):
-            names, of_kind = layout.names(kind), _of_kind(layout, kind, leaves)
-            plain.require_distinct(kind, names)
-            plain.require_arrays(kind, names, of_kind, "static attributes are no variables")
+            plain.require_distinct(kind, layout.names(kind))
+            plain.require_arrays(
+                kind, layout.names(kind), _leaves(layout, kind, variables), "static attributes of others"
+            )
         found.append(layout)
-        return _of_kind(layout, "params", leaves)
+        return _leaves(layout, "params", variables)
 
     params = jax.eval_shape(describe, jax.random.key(0))
     (layout,) = found
     plain.require_floating(layout.names("params"), params)
     return layout
+
+
+def _make(make_module: Callable[[nnx.Rngs], nnx.Module], key: jax.Array) -> nnx.Module:
+    module = make_module(nnx.Rngs(key))
+    if not isinstance(module, nnx.Module) or not callable(module):
+        raise ValueError(f"make_module gave {module!r:.80}; allowed: an nnx.Module with a __call__ of one batch")
+    for _, part in nnx.iter_modules(module, graph=True):
+        for name, value in vars(part).items():
+            # Flax takes arrays among the attributes for data, but in a trace for part of the graph.
+            if isinstance(value, jax.core.Tracer):
+                setattr(part, name, nnx.data(value))
+    return module
 
 
 def _graphs(module: nnx.Module) -> dict[Mode, Any]:
@@ -147,37 +160,39 @@ def _graphs(module: nnx.Module) -> dict[Mode, Any]:
     return graphs
 
 
-def _variables(module: nnx.Module) -> tuple[_Variable, ...]:
-    variables = []
-    for place, variable in nnx.flatten(module, graph=True)[1]:
-        outer = tuple(map(plain.name_of, place))
-        paths, structure = jax.tree_util.tree_flatten_with_path(_value(variable))
-        names = tuple((*outer, *map(plain.name_of, path)) for path, _ in paths)
-        kind = next(
-            kind
-            for kind, types in (("params", nnx.Param), ("key", nnx.RngKey), ("count", nnx.RngState), ("state", object))
-            if isinstance(variable, types)
-        )
-        shape = _value(variable).shape if kind in ("key", "count") else ()
-        variables.append(_Variable(kind, names, structure, shape))
-    return tuple(variables)
+def _describe(place: tuple[Any, ...], variable: Any) -> _Variable:
+    kinds = {nnx.Param: "params", nnx.RngKey: "key", nnx.RngState: "count", object: "state"}
+    kind = next(kind for types, kind in kinds.items() if isinstance(variable, types))
+    value = _value(variable)
+    paths, structure = jax.tree_util.tree_flatten_with_path(value)
+    names = tuple(tuple(map(plain.name_of, (*place, *path))) for path, _ in paths)
+    return _Variable(place, kind, names, structure, value.shape if kind in ("key", "count") else ())
 
 
 def _value(variable: Any) -> Any:
     return variable.get_value() if isinstance(variable, nnx.Variable) else variable
 
 
-def _leaves(module: nnx.Module) -> list[Any]:
-    return jax.tree.leaves([_value(variable) for _, variable in nnx.flatten(module, graph=True)[1]])
+def _variables(module: nnx.Module) -> list[tuple[tuple[Any, ...], Any]]:
+    return list(nnx.flatten(module, graph=True)[1])
 
 
-def _of_kind(layout: _Layout, kind: str, leaves: list[Any]) -> list[Any]:
-    kinds = [variable.kind for variable in layout.variables for _ in variable.names]
-    return [leaf for leaf, of in zip(leaves, kinds, strict=True) if of == kind]
+def _leaves(layout: _Layout, kind: str, variables: Iterable[tuple[Any, Any]]) -> list[Any]:
+    leaves: list[Any] = []
+    for described, (_, variable) in zip(layout.variables, variables, strict=True):
+        if described.kind == kind:
+            value = _value(variable)
+            if jax.tree.structure(value) != described.structure:
+                raise ValueError(
+                    f"the value of variable {_spelled(described.place)!r} is of structure {jax.tree.structure(value)} "
+                    f"after a call; allowed: that from __init__, {described.structure}"
+                )
+            leaves.extend(jax.tree.leaves(value))
+    return leaves
 
 
-def _collect(layout: _Layout, kind: str, leaves: list[Any]) -> dict[str, Any]:
-    return plain.nest(layout.names(kind), map(plain.strong, _of_kind(layout, kind, leaves)))
+def _collect(layout: _Layout, kind: str, variables: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    return plain.nest(layout.names(kind), map(plain.strong, _leaves(layout, kind, variables)))
 
 
 def _values(layout: _Layout, params: Params, model_state: ModelState, rng: jax.Array | None) -> list[Any]:
@@ -189,7 +204,7 @@ def _values(layout: _Layout, params: Params, model_state: ModelState, rng: jax.A
     values: list[Any] = []
     for variable in layout.variables:
         if variable.kind == "key":
-            key = _unusable_key(variable.stream) if rng is None else stream_key(rng, next(streams))
+            key = unusable_key(variable.stream) if rng is None else stream_key(rng, next(streams))
             # One for each layer of a stack.
             values.append(jax.random.split(key, variable.shape) if variable.shape else key)
         elif variable.kind == "count":
@@ -202,52 +217,33 @@ def _values(layout: _Layout, params: Params, model_state: ModelState, rng: jax.A
 def _arguments(layout: _Layout, mode: Mode, rng: jax.Array | None) -> dict[str, Any]:
     arguments: dict[str, Any] = mode.arguments(layout.arguments)
     joint = [name for name in JOINT if name in arguments]
+    draws = layout.count("key") > 0 or "rngs" in layout.arguments
     if joint and mode.is_mixed:
-        if layout.count("key") and layout.names("state"):
+        if draws and layout.names("state"):
             raise ValueError(
                 f"batch_statistics is {mode.batch_statistics} {'with' if mode.random else 'without'} a key, but "
                 f"__call__ of the module has one argument {joint[0]!r} for both; allowed: `deterministic` and "
                 "`use_running_average` in its place, or neither, as Flax sets the attributes of these names"
             )
-        arguments |= dict.fromkeys(joint, mode.random if layout.count("key") else mode.batch_statistics)
+        arguments |= dict.fromkeys(joint, mode.random if draws else mode.batch_statistics)
     if "rngs" in layout.arguments:
-        key = _unusable_key("rngs") if rng is None else stream_key(rng, layout.count("key"))
+        key = unusable_key("rngs") if rng is None else stream_key(rng, layout.count("key"))
         arguments["rngs"] = nnx.Rngs(key)
     return arguments
 
 
 def _state_after(layout: _Layout, before: ModelState, module: nnx.Module) -> ModelState:
-    after = _variables(module)
-    if [variable.names for variable in after] != [variable.names for variable in layout.variables]:
-        changed = {*itertools.chain(*(variable.names for variable in after))}
-        changed ^= {*itertools.chain(*(variable.names for variable in layout.variables))}
+    variables = _variables(module)
+    changed = {described.place for described in layout.variables} ^ {place for place, _ in variables}
+    if changed:
         raise ValueError(
-            f"the module made or lost the variable {'/'.join(min(changed))!r} while it was called; allowed: variables "
-            "that it makes in __init__"
+            f"the module made or lost the variable {_spelled(min(changed, key=str))!r} while it was called; allowed: "
+            "variables that it makes in __init__, and the same at each call (what a call changes belongs into an nnx.Variable)"
         )
     names = layout.names("state")
     old = plain.pick("model_state", before, names)
-    return plain.nest(names, plain.settle(names, old, _of_kind(layout, "state", _leaves(module))))
+    return plain.nest(names, plain.settle(names, old, _leaves(layout, "state", variables)))
 
 
-@functools.cache
-def _unusable_key(stream: str) -> jax.Array:
-    """A key that can be split, but from which nothing can be drawn: what a stream has in evaluation."""
-
-    def refuse(*_: Any) -> jax.Array:
-        raise ValueError(
-            f"the module draws from its random stream {stream!r} in evaluation mode (rng=None), where nothing may be "
-            "random; allowed: to follow its attribute `deterministic`, as nnx.Dropout does, which is True there"
-        )
-
-    unchanged = jax.extend.random.define_prng_impl(
-        name=f"evaluation of {stream}",
-        tag="evaluation",
-        key_shape=(1,),
-        seed=lambda seed: jnp.zeros(1, jnp.uint32),
-        split=lambda key, shape: jnp.broadcast_to(key, (*shape, 1)),
-        fold_in=lambda key, _: key,
-        random_bits=refuse,
-    )
-    with jax.ensure_compile_time_eval():
-        return jax.random.key(0, impl=unchanged)
+def _spelled(place: tuple[Any, ...]) -> str:
+    return "/".join(map(plain.name_of, place))

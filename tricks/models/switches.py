@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["JOINT", "Mode", "choose", "parameters_of", "stream_key"]
+__all__ = ["JOINT", "Mode", "choose", "parameters_of"]
 
 # Those that stand for dropout and batch statistics together.
 JOINT = ("train", "training", "is_training")
@@ -55,18 +55,3 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramete
     ['x', 'train']
     """
     return inspect.signature(function).parameters
-
-
-def stream_key(rng: jax.Array, place: int) -> jax.Array:
-    """The key of one random stream of a step, with a type of its own where `rng` has none.
-
-    Args:
-        rng: of the step.
-        place: of the stream among those of the network.
-
-    Returns:
-        A typed key that no other stream has.
-    """
-    if not jax.dtypes.issubdtype(rng.dtype, jax.dtypes.prng_key):
-        rng = jax.random.wrap_key_data(rng)
-    return jax.random.fold_in(rng, place)
