@@ -61,18 +61,20 @@ ENVIRONMENT = {
 }
 
 
-def run_python(*arguments: str | Path, devices: int = 1, **environment: str) -> Result:
-    """Runs Python in the repository with its warnings as errors, on so many CPU devices.
+def run_python(*arguments: str | Path, devices: int = 1, folder: Path = ROOT, **environment: str) -> Result:
+    """Runs Python in the repository or another folder with its warnings as errors, on so many CPU devices.
 
-    A script runs in a fork that has imported; other arguments, and variables of JAX, in a process of their own.
+    A script, and -m, runs in a fork that has imported; other arguments, and variables of JAX, in a process of their
+    own.
     """
     arguments = tuple(map(str, arguments))
     own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment}
-    if arguments[0].endswith(".py") and not any(name.startswith("JAX_") for name in environment):
-        return Result(*forks.run_script(arguments, ROOT, own, ENVIRONMENT))
+    forked = arguments[0] == "-m" or arguments[0].endswith(".py")
+    if forked and not any(name.startswith("JAX_") for name in environment):
+        return Result(*forks.run_script(arguments, folder, own, ENVIRONMENT))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", f"ignore:{forks.LOADER_WARNING}:DeprecationWarning", *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env={**ENVIRONMENT, **own},
         capture_output=True,
         text=True,

@@ -32,10 +32,10 @@ _FORKS.set_forkserver_preload(
 def run_script(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], shared: Mapping[str, str]
 ) -> tuple[int, str, str]:
-    """Runs a script as `python ARGUMENTS` does, with warnings as errors.
+    """Runs a script, or a package, as `python ARGUMENTS` does, with warnings as errors.
 
     Args:
-        arguments: the script's path and its own arguments.
+        arguments: the script's path, or `-m` and the package's name, and its own arguments.
         folder: to run in.
         environment: variables of this script; none that is read by an import.
         shared: variables of the process that imports, the same at every call.
@@ -67,6 +67,11 @@ def _script(arguments: list[str], folder: Path, environment: dict[str, str], pri
     warnings.resetwarnings()
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", re.escape(LOADER_WARNING), DeprecationWarning)
+    if arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        sys.path[0] = str(folder)
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        return
     sys.argv = arguments
     sys.path[0] = str((folder / arguments[0]).parent)
     runpy.run_path(arguments[0], run_name="__main__")

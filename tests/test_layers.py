@@ -34,6 +34,8 @@ _RANKS = {
     "tricks.transforms": 11,
     "tricks.training": 12,
     "tricks.diagnosis": 13,
+    "tricks.commands": 14,
+    "tricks.__main__": 15,
 }
 # What each imports that is neither of Python nor of this package, in functions too.
 _OUTSIDE = {
@@ -59,6 +61,8 @@ _OUTSIDE = {
     "tricks.transforms": {"jax", "optax"},
     "tricks.training": {"jax", "optax", "numpy", "scipy", "orbax", "matplotlib", "tensorboardX", "tabulate", "tqdm"},
     "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "tabulate", "tqdm"},
+    "tricks.commands": {"absl", "ml_collections"},
+    "tricks.__main__": set(),
 }
 # What knows no file, no screen and no config.
 _PURE = {

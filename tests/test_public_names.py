@@ -15,8 +15,8 @@ import tricks
 from conftest import run_python
 from tricks import early_stopping, plateau, schedules
 
-_MODULES = sorted(module.name for module in pkgutil.iter_modules(tricks.__path__))
-_OF_COMMANDS = {"cli", "diagnosis", "training"}  # Packages whose parts are used one by one.
+_MODULES = sorted({module.name for module in pkgutil.iter_modules(tricks.__path__)} - {"__main__"})
+_OF_COMMANDS = {"cli", "commands", "diagnosis", "training"}  # Packages whose parts are used one by one.
 
 
 def _defined(path: Path) -> set[str]:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,25 @@ def test_the_verdict_of_the_lectures_example_needs_jax_and_optax_alone(bare, tmp
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("saddle both signs"), done.stdout
     assert "[ True  True  True  True]" in done.stdout
+
+
+def test_the_wheel_holds_the_package_and_the_shipped_configs(bare, checkout):
+    (built,) = bare.parents[2].glob("tricks_jax-*.whl")
+    held = {name for name in zipfile.ZipFile(built).namelist() if ".dist-info/" not in name}
+    package = {path.relative_to(checkout).as_posix() for path in (checkout / "tricks").rglob("*.py")}
+    configs = {f"tricks/configs/{path.name}" for path in (checkout / "configs").glob("*.py")}
+    assert held == {*package, *configs, "tricks/py.typed"}
+
+
+def test_the_console_command_without_the_extra_says_what_to_install(bare, tmp_path):
+    done = _shell(f'"{bare.parent / "tricks"}" train --config=digits', tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    needed = r"error: tricks train needs more packages \(No module named '\w+'\): pip install 'tricks-jax\[train\]'\n"
+    assert re.fullmatch(needed, done.stderr), done.stderr
+    code = "from tricks.cli import shipped; print(shipped.find('digits'))"
+    found = Path(_shell(f'"{bare}" -c "{code}"', tmp_path).stdout.strip())
+    assert found.read_text() == (ROOT / "configs" / "digits.py").read_text()
+    assert found.parts[-3:] == ("tricks", "configs", "digits.py")
 
 
 def test_importing_the_transforms_adds_little_to_optax(bare, tmp_path):

@@ -18,7 +18,7 @@ def names() -> list[str]:
     >>> "digits" in names()
     True
     """
-    return sorted(path.stem for path in _folder().glob("*.py"))
+    return sorted(path.stem for path in _folder().glob("[!_]*.py"))
 
 
 def in_flags(argv: list[str]) -> list[str]:
