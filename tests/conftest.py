@@ -93,8 +93,9 @@ def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> R
 
 def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1) -> subprocess.Popen:
     """Starts train.py and returns once it has recorded a step."""
+    config = [] if any(flag.startswith("--config=") for flag in flags) else [f"--config={PLAIN}"]
     process = subprocess.Popen(
-        [sys.executable, "train.py", f"--workdir={workdir}", f"--config={PLAIN}", *flags],
+        [sys.executable, "train.py", f"--workdir={workdir}", *config, *flags],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -11,32 +11,27 @@ import pytest
 from conftest import ROOT
 
 # Rank of each module, its row in the table of docs/architecture.md: it may import its own rank and lower ones.
-_RANKS = {
-    "tricks": 0,
-    "tricks.errors": 0,
-    "tricks.paths": 0,
-    "tricks.memory": 1,
-    "tricks.arguments": 1,
-    "tricks.branches": 1,
-    "tricks.random_words": 1,
-    "tricks.masks": 2,
-    "tricks.config": 3,
-    "tricks.streams": 4,
-    "tricks.cli": 5,
-    "tricks.data": 6,
-    "tricks.models": 7,
-    "tricks.losses": 8,
-    "tricks.schedules": 9,
-    "tricks.augmentation": 9,
-    "tricks.early_stopping": 9,
-    "tricks.plateau": 9,
-    "tricks.curvature": 10,
-    "tricks.transforms": 11,
-    "tricks.training": 12,
-    "tricks.diagnosis": 13,
-    "tricks.commands": 14,
-    "tricks.__main__": 15,
-}
+_ROWS = (
+    ("errors", "paths"),
+    ("memory", "arguments", "branches", "random_words"),
+    ("masks",),
+    ("config",),
+    ("config_checks",),
+    ("options", "own_functions"),
+    ("streams",),
+    ("cli",),
+    ("data",),
+    ("models",),
+    ("losses",),
+    ("schedules", "augmentation", "early_stopping", "plateau"),
+    ("curvature",),
+    ("transforms",),
+    ("training",),
+    ("diagnosis",),
+    ("commands",),
+    ("__main__",),
+)
+_RANKS = {"tricks": 0, **{f"tricks.{name}": rank for rank, row in enumerate(_ROWS) for name in row}}
 # What each imports that is neither of Python nor of this package, in functions too.
 _OUTSIDE = {
     "tricks": set(),
@@ -48,6 +43,9 @@ _OUTSIDE = {
     "tricks.branches": {"jax"},
     "tricks.masks": {"jax", "optax"},
     "tricks.config": set(),
+    "tricks.config_checks": set(),
+    "tricks.options": set(),
+    "tricks.own_functions": set(),
     "tricks.streams": {"jax", "numpy"},
     "tricks.cli": {"jax", "jaxlib", "absl", "ml_collections"},
     "tricks.data": {"jax", "numpy", "pyarrow", "tqdm", "tensorflow_datasets"},

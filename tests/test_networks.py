@@ -2,15 +2,13 @@
 
 import functools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen, nnx
+from flax import nnx
 
-from tricks import curvature, losses, masks, models
-from tricks.losses import Batch
+from tricks import models
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
 RNG = np.random.default_rng(0)

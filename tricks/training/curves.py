@@ -1,11 +1,13 @@
 """The picture of a run: losses, accuracies and the learning rate over the epochs."""
 
+import math
 from pathlib import Path
 from typing import IO, Any
 
 from tricks.training.records import Record, epoch_means, measures
 
 FILE = "curves.png"
+_COLUMNS = 4
 
 
 def draw(
@@ -29,24 +31,30 @@ def draw(
     epochs = max((r.step / steps_per_epoch for r in records), default=1.0) or 1.0
     panels = [*(measures(records) or ["loss"]), "learning rate"]
 
-    figure = Figure(figsize=(5.2 * len(panels), 4.4))
+    columns = min(len(panels), _COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(5.2 * columns, 4.4 * rows))
     FigureCanvasAgg(figure)
     # Margins by hand, in inches: to have them computed draws everything twice.
-    width = figure.get_figwidth()
-    figure.subplots_adjust(left=0.75 / width, right=1 - 0.2 / width, bottom=0.15, top=0.83, wspace=0.22)
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=0.75 / width, right=1 - 0.2 / width, bottom=0.66 / height, top=1 - 0.75 / height, wspace=0.22, hspace=0.35
+    )
     figure.suptitle(title, fontsize=15)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, panel in zip(axes, panels, strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, panel in zip(axes, panels, strict=False):
         if panel == "learning rate":
             rates = [r for r in records if r.kind == "train"]
             points = [(r.step / steps_per_epoch, r.values["learning_rate"]) for r in rates]
             axis.plot(*_columns(points), color="tab:green", linewidth=2, marker=_marker(points))
             axis.set_ylim(bottom=0)
         else:
-            for split, color, rows in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
+            for split, color, lines in (("train", "tab:blue", train), ("validation", "tab:orange", validation)):
                 # A mean over an epoch belongs to its middle, a validation to its end.
                 shift = 0.5 if split == "train" else 0.0
-                points = [(r.epoch - shift, r.values[panel]) for r in rows if panel in r.values]
+                points = [(r.epoch - shift, r.values[panel]) for r in lines if panel in r.values]
                 axis.plot(*_columns(points), color=color, linewidth=2, label=split, marker=_marker(points))
         if panel == "loss":
             _mark_escapes(axis, records, steps_per_epoch)

@@ -114,7 +114,7 @@ def _run_in(
     clock = report.Clock(spent, int(state.stopping.best_step))
     writer = records.Writer(workdir, first_step if restored else -1)
     events = Events(workdir, writer.kept)
-    bar = Bar(steps_per_epoch=rules.steps_per_epoch, total_steps=rules.total_steps, first_step=first_step)
+    bar = Bar(rules.steps_per_epoch, rules.total_steps, first_step=first_step, metric=config.early_stopping.metric)
     record = to_all(clock.note, writer.write, events.write, bar.show)
     sinks = Sinks(
         record,

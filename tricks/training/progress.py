@@ -10,12 +10,16 @@ from tricks.cli.screen import say
 from tricks.training.records import Record
 
 _LINES = 20
+_LONGEST = 12
+_COLUMNS = 79
 
 
 class Bar:
     """A bar on a terminal; where the output goes elsewhere, about twenty plain lines."""
 
-    def __init__(self, *, steps_per_epoch: int, total_steps: int, first_step: int) -> None:
+    def __init__(self, steps_per_epoch: int, total_steps: int, *, first_step: int, metric: str = "accuracy") -> None:
+        # Beside the loss; a long name has no room in the line.
+        self._metric = metric if metric != "loss" and len(metric) <= _LONGEST else "accuracy"
         self._epochs = total_steps // steps_per_epoch
         self._training: Record | None = None
         self._validation: Record | None = None
@@ -58,13 +62,18 @@ class Bar:
         every = math.ceil(self._epochs / _LINES)
         return epoch % every == 0 or epoch == self._epochs
 
+    def _beside(self, record: Record, digits: int) -> str:
+        value = float(record.values.get(self._metric, math.nan))
+        if not math.isfinite(value):
+            return ""
+        return f" {value:.{digits - 2}%}" if self._metric == "accuracy" else f" ({self._metric} {value:.{digits}g})"
+
     def _text(self, digits: int) -> str:
         parts = []
         for name, record in (("loss", self._training), ("val", self._validation)):
             if record is not None:
-                accuracy = record.values.get("accuracy", math.nan)
-                share = f" {accuracy:.{digits - 2}%}" if math.isfinite(accuracy) else ""
-                parts.append(f"{name} {record.values['loss']:.{digits}f}{share}")
+                beside = self._beside(record, digits)
+                parts.append(f"{name} {record.values['loss']:.{digits}f}{beside}")
         if self._training is not None:
             parts.append(f"rate {self._training.values['learning_rate']:.1e}")
             parts.append(f"{_short(self._training.values['examples_per_second'])} ex/s")
@@ -95,27 +104,42 @@ def escape_line(record: Record) -> str:
 
 
 def result_table(rows: list[Record], measures: list[str]) -> str:
-    """The closing table: a row for each split.
+    """The closing table: a row for each split, or a column where it would be too wide.
 
     Args:
         rows: one record for each split, at the best step.
         measures: names of the columns beside split, step and epoch.
 
     Returns:
-        Text of less than 80 columns, with the measures of the losses of this package.
+        Text of less than 80 columns, as long as no name is longer than half of that.
 
     >>> print(result_table([Record(44, 1, "test", {"loss": 0.25, "accuracy": 0.9})], ["loss", "accuracy"]))
     split      loss  accuracy      step    epoch
     -------  ------  ----------  ------  -------
     test     0.2500  90.00%          44        1
+    >>> wide = ["loss", "mean_absolute_error", "median_absolute_error", "largest_absolute_error"]
+    >>> print(result_table([Record(44, 1, "test", dict.fromkeys(wide, 0.25))], wide))
+    split                     test
+    ----------------------  ------
+    loss                    0.2500
+    mean_absolute_error     0.2500
+    median_absolute_error   0.2500
+    largest_absolute_error  0.2500
+    step                        44
+    epoch                        1
     """
     table = [
-        (r.kind, *(_number(name, r.values[name]) for name in measures if name in r.values), r.step, r.epoch)
+        (r.kind, *(_number(name, r.values[name]) if name in r.values else "" for name in measures), r.step, r.epoch)
         for r in rows
     ]
     align = ("left", *("left" if name == "accuracy" else "right" for name in measures), "right", "right")
     headers = ("split", *measures, "step", "epoch")
-    return tabulate(table, headers=headers, colalign=align, disable_numparse=True)
+    text = tabulate(table, headers=headers, colalign=align, disable_numparse=True)
+    if max(map(len, text.splitlines())) <= _COLUMNS:
+        return text
+    first, *columns = zip(headers, *table, strict=True)
+    sides = ("left", *("right" for _ in table))
+    return tabulate(columns, headers=first, colalign=sides, disable_numparse=True)
 
 
 def _number(name: str, value: float) -> str:

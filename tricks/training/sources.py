@@ -15,6 +15,7 @@ from tricks import own_functions
 from tricks.cli.json_files import read_json, write_json
 from tricks.config import Config
 from tricks.data import Dataset
+from tricks.data.sources import is_path
 from tricks.errors import UserError
 from tricks.own_functions import OwnFunction
 from tricks.training import model_parts
@@ -26,7 +27,6 @@ _NAMED: dict[str, Callable[[Config], str]] = {
     "data.name": lambda config: config.data.name,
     "data.augment.function": lambda config: config.data.augment.function,
 }
-_SUFFIXES = (".csv", ".parquet", ".npz")
 
 
 class Sources(NamedTuple):
@@ -36,15 +36,6 @@ class Sources(NamedTuple):
     """By the field that names them."""
     data: Path | None
     """A file, or a folder of files."""
-
-
-def is_path(name: str) -> bool:
-    """Whether a data set's name is that of a file, or of a folder that is there.
-
-    >>> is_path("table.csv"), is_path("emnist/letters")
-    (True, False)
-    """
-    return not own_functions.is_own(name) and (name.endswith(_SUFFIXES) or ("/" in name and Path(name).is_dir()))
 
 
 def find(config: Config, folders: Sequence[Path]) -> Sources:
@@ -64,10 +55,13 @@ def find(config: Config, folders: Sequence[Path]) -> Sources:
     functions = {
         field: own_functions.load(field, name, folders) for field, name in names.items() if own_functions.is_own(name)
     }
-    name = config.data.name
-    anywhere = is_path(name) or any("/" in name and (folder / name).is_dir() for folder in folders)
-    is_data = anywhere and not own_functions.is_own(name)
-    return Sources(functions, own_functions.find_file("data.name", name, folders) if is_data else None)
+    if own_functions.is_own(config.data.name) or not _is_data(config.data.name, folders):
+        return Sources(functions, None)
+    return Sources(functions, own_functions.find_file("data.name", config.data.name, folders))
+
+
+def _is_data(name: str, folders: Sequence[Path]) -> bool:
+    return is_path(name) or ("/" in name and any(is_path(f"{folder}/{name}") for folder in folders))
 
 
 def load(config: Config, sources: Sources) -> Dataset:
