@@ -196,9 +196,10 @@ def _collect(layout: _Layout, kind: str, variables: Iterable[tuple[Any, Any]]) -
 
 
 def _values(layout: _Layout, params: Params, model_state: ModelState, rng: jax.Array | None) -> list[Any]:
+    # Arrays of NumPy, as stored ones are, would be written in place.
     given = {
-        "params": iter(plain.pick("params", params, layout.names("params"))),
-        "state": iter(plain.pick("model_state", model_state, layout.names("state"))),
+        "params": map(jnp.asarray, plain.pick("params", params, layout.names("params"))),
+        "state": map(jnp.asarray, plain.pick("model_state", model_state, layout.names("state"))),
     }
     streams = itertools.count()
     values: list[Any] = []
