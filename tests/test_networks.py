@@ -346,6 +346,7 @@ def test_apply_goes_through_hessians_and_scans():
     module = Convolutions(nnx.Rngs(KEY))
     module.set_attributes(deterministic=True, use_running_average=False)
     graph, own, rest = nnx.split(module, nnx.Param, ...)
+    rest = nnx.to_pure_dict(rest)
 
     def own_loss(own):
         return jnp.mean(losses.cross_entropy(nnx.merge(graph, own, rest)(IMAGES), batch.targets)["loss"])

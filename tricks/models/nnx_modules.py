@@ -239,7 +239,7 @@ def _state_after(layout: _Layout, before: ModelState, module: nnx.Module) -> Mod
     if changed:
         raise ValueError(
             f"the module made or lost the variable {_spelled(min(changed, key=str))!r} while it was called; allowed: "
-            "variables that it makes in __init__, and the same at each call (what a call changes belongs into an nnx.Variable)"
+            "variables that it makes in __init__ (what a call changes belongs into an nnx.Variable)"
         )
     names = layout.names("state")
     old = plain.pick("model_state", before, names)
