@@ -34,6 +34,15 @@ class Apart(linen.Module):
         return linen.Dense(2)(linen.Dropout(0.5)(linen.tanh(x), deterministic=deterministic))
 
 
+class AsField(linen.Module):
+    train: bool = False
+
+    @linen.compact
+    def __call__(self, x):
+        x = linen.BatchNorm(use_running_average=not self.train, momentum=0.9)(linen.Dense(4)(x))
+        return linen.Dense(2)(linen.Dropout(0.5, deterministic=not self.train)(linen.tanh(x)))
+
+
 class Plain(linen.Module):
     @linen.compact
     def __call__(self, x):
@@ -49,7 +58,7 @@ class Noisy(linen.Module):
         return linen.Dropout(0.5, deterministic=not training)(linen.Dense(2)(x + noise))
 
 
-@pytest.mark.parametrize("module", [Together(), Apart()])
+@pytest.mark.parametrize("module", [Together(), Apart(), AsField()], ids=["together", "apart", "as field"])
 @pytest.mark.parametrize("rng", [None, OTHER])
 @pytest.mark.parametrize("batch_statistics", [None, False, True])
 def test_linen_modules_give_what_they_give_themselves(module, rng, batch_statistics):
@@ -222,14 +231,16 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "networks.md").re
 
 @pytest.mark.parametrize(
     ("example", "printed"),
-    zip(
-        EXAMPLES,
-        [
-            "(32, 10) ['conv', 'head', 'norm'] ['norm']\n",
-            "(32, 10) ['BatchNorm_0', 'Conv_0', 'Dense_0'] ['batch_stats']\n",
-            "(32, 10) ['0', '3'] []\n",
-        ],
-        strict=True,
+    list(
+        zip(
+            EXAMPLES,
+            [
+                "(32, 10) ['conv', 'head', 'norm'] ['norm']\n",
+                "(32, 10) ['BatchNorm_0', 'Conv_0', 'Dense_0'] ['batch_stats']\n",
+                "(32, 10) ['0', '3'] []\n",
+            ],
+            strict=True,
+        )
     ),
     ids=["nnx", "linen", "equinox"],
 )
