@@ -10,7 +10,7 @@ import pytest
 
 from tricks import curvature, losses, models
 from tricks.losses import Batch
-from tricks.models import multilayer
+from tricks.models import noise
 
 
 def _bowl(w):
@@ -212,7 +212,7 @@ def test_modes_of_normalization_and_dropout_are_kept_and_are_what_they_say(optio
             z = (z - mean[None]) / jnp.sqrt(variance + 1e-5)[None] * norm["scale"][None] + norm["bias"][None]
             hidden = jnp.tanh(z)
             if "dropout_key" in options:
-                hidden = multilayer._drop(hidden, 0.5, jax.random.fold_in(options["dropout_key"], 0))
+                hidden = noise.drop(hidden, 0.5, jax.random.fold_in(options["dropout_key"], 0))
             outputs = hidden @ p["linear_1"]["kernel"] + p["linear_1"]["bias"][None]
             return optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets).mean()
 

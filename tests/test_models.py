@@ -8,7 +8,7 @@ import pytest
 
 from tricks import losses, models
 from tricks.losses import Batch
-from tricks.models import multilayer
+from tricks.models import noise
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (64, 5)).astype(np.float32)
 Y = np.random.default_rng(1).integers(0, 3, 64).astype(np.int32)
@@ -93,7 +93,7 @@ def test_params_are_plain_dicts_of_arrays():
 @pytest.mark.parametrize("units", [512, 511])
 def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate, units):
     x = jnp.ones((2000, units))
-    dropped = np.asarray(multilayer._drop(x, rate, jax.random.key(3)))
+    dropped = np.asarray(noise.drop(x, rate, jax.random.key(3)))
     zeros = (dropped == 0).mean()
     assert abs(zeros - rate) < 5 * np.sqrt(rate * (1 - rate) / dropped.size)
     np.testing.assert_allclose(dropped[dropped != 0], 1 / (1 - rate), rtol=2e-4)
@@ -107,8 +107,8 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate, units):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_bits_of_dropout_are_fair_and_independent_within_words_between_neighbours_and_between_keys(seed):
     first, second = jax.random.split(jax.random.key(seed))
-    words = np.asarray(multilayer._random_words(first, (2**16 + 1,)))
-    others = np.asarray(multilayer._random_words(second, (2**16,)))
+    words = np.asarray(noise._random_words(first, (2**16 + 1,)))
+    others = np.asarray(noise._random_words(second, (2**16,)))
     assert len(np.unique(words)) == len(words)
     columns = np.concatenate(
         [1.0 - 2.0 * (w[:, None] >> np.arange(32) & 1) for w in (words[:-1], words[1:], others)], axis=1
@@ -122,7 +122,7 @@ def test_bits_of_dropout_are_fair_and_independent_within_words_between_neighbour
 def test_dropout_masks_of_consecutive_steps_and_layers_are_unrelated():
     key = jax.random.key(0)
     masks = [
-        np.asarray(multilayer._drop(jnp.ones((128, 512)), 0.5, jax.random.fold_in(jax.random.fold_in(key, t), i))) > 0
+        np.asarray(noise.drop(jnp.ones((128, 512)), 0.5, jax.random.fold_in(jax.random.fold_in(key, t), i))) > 0
         for t in range(4)
         for i in range(2)
     ]
@@ -144,15 +144,15 @@ def test_dropout_depends_on_the_key_and_is_off_in_evaluation():
 
 @pytest.mark.parametrize("units", [512, 511])
 def test_noise_has_its_deviation_and_no_mean_and_is_independent(units):
-    drawn = [np.asarray(multilayer._disturb(jnp.zeros((2000, units)), 0.3, jax.random.key(3), i)) for i in range(2)]
-    for noise in drawn:
-        assert abs(noise.mean()) < 5 * 0.3 / np.sqrt(noise.size)
-        np.testing.assert_allclose(noise.std(), 0.3, rtol=5 / np.sqrt(noise.size))
-        assert abs(noise.std(axis=0) - 0.3).max() < 6 * 0.3 / np.sqrt(2000)
+    drawn = [np.asarray(noise.disturb(jnp.zeros((2000, units)), 0.3, jax.random.key(3), i)) for i in range(2)]
+    for added in drawn:
+        assert abs(added.mean()) < 5 * 0.3 / np.sqrt(added.size)
+        np.testing.assert_allclose(added.std(), 0.3, rtol=5 / np.sqrt(added.size))
+        assert abs(added.std(axis=0) - 0.3).max() < 6 * 0.3 / np.sqrt(2000)
         # That of the sum of two uniform numbers.
-        np.testing.assert_allclose(((noise / 0.3) ** 4).mean(), 2.4, rtol=0.02)
+        np.testing.assert_allclose(((added / 0.3) ** 4).mean(), 2.4, rtol=0.02)
         half = units // 2
-        assert abs((noise[:, :half] * noise[:, -half:]).mean()) < 6 * 0.09 / np.sqrt(2000 * half)
+        assert abs((added[:, :half] * added[:, -half:]).mean()) < 6 * 0.09 / np.sqrt(2000 * half)
     assert abs((drawn[0] * drawn[1]).mean()) < 6 * 0.09 / np.sqrt(drawn[0].size)
 
 
@@ -160,8 +160,8 @@ def test_noise_is_added_to_features_and_before_activations_in_training_alone():
     key = jax.random.key(0)
     noise_key = jax.random.fold_in(key, 2)
     apply, params, state = _build(hidden_sizes=(7,), noise=0.3, input_noise=0.5, activation="tanh")
-    x = multilayer._disturb(X, 0.5, noise_key, 0)
-    z = multilayer._disturb(x @ params["linear_0"]["kernel"] + params["linear_0"]["bias"][None], 0.3, noise_key, 1)
+    x = noise.disturb(X, 0.5, noise_key, 0)
+    z = noise.disturb(x @ params["linear_0"]["kernel"] + params["linear_0"]["bias"][None], 0.3, noise_key, 1)
     expected = jnp.tanh(z) @ params["linear_1"]["kernel"] + params["linear_1"]["bias"][None]
     np.testing.assert_allclose(apply(params, state, X, rng=key)[0], expected, rtol=1e-5)
     plain, _, _ = _build(hidden_sizes=(7,), activation="tanh")
@@ -242,3 +242,34 @@ def test_variance_survives_a_large_mean():
 def test_wrong_arguments_are_named(options, named):
     with pytest.raises(ValueError, match=named):
         _build(**options)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 1), ()])
+def test_the_perceptron_takes_features_of_any_shape(shape):
+    options = {"hidden_sizes": (7,), "dropout": 0.5, "batch_norm": True}
+    example = jax.ShapeDtypeStruct((64, *shape), jnp.float32)
+    network = models.perceptron(example, 3, **options)
+    flat = models.multilayer_perceptron(input_size=int(np.prod(shape)), output_size=3, **options)
+    drawn = network.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, drawn, flat.init(jax.random.key(0)))
+    x = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+    for mode in ({}, {"rng": jax.random.key(1)}, {"batch_statistics": True}):
+        mine, theirs = network.apply(*drawn, x, **mode), flat.apply(*drawn, x.reshape(8, -1), **mode)
+        jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+    if len(shape) == 1:
+        # Not an operation more.
+        programs = [str(jax.make_jaxpr(lambda x, apply=n.apply: apply(*drawn, x))(x)) for n in (network, flat)]
+        assert programs[0] == programs[1]
+
+
+@pytest.mark.parametrize(
+    ("example", "found"),
+    [
+        ({"a": X, "b": Y}, "a dict of 2 arrays"),
+        (jax.ShapeDtypeStruct((8, 4), jnp.uint8), r"an array of uint8 of shape \(8, 4\)"),
+        (np.float32(1), r"an array of float32 of shape \(\)"),
+    ],
+)
+def test_features_that_are_no_floating_array_need_a_network_of_ones_own(example, found):
+    with pytest.raises(ValueError, match=f"the features are {found}; .* name it in model.build"):
+        models.perceptron(example, 3)

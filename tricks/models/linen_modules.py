@@ -22,9 +22,9 @@ def from_linen(module: linen.Module, example: Any, *, streams: Sequence[str] = (
     """A module of Flax Linen as a network.
 
     Its collection `params` holds the parameters; all others are the model state. Of `train`, `training`, `is_training`,
-    `deterministic` and `use_running_average` those that its `__call__` has are passed by name. Where dropout and batch
-    statistics are asked for apart, the modules inside that have the attributes `deterministic` and
-    `use_running_average` get them, whatever they were made or called with.
+    `deterministic` and `use_running_average` those that its `__call__` has are passed by name, and those among its own
+    fields are set. Where dropout and batch statistics are asked for apart, the modules inside that have the fields
+    `deterministic` and `use_running_average` get them, whatever they were made or called with.
 
     Args:
         module: with a `__call__` of one batch and the switches above.
@@ -56,12 +56,17 @@ def from_linen(module: linen.Module, example: Any, *, streams: Sequence[str] = (
     if not isinstance(module, linen.Module):
         raise ValueError(f"module is {module!r:.80}; allowed: a module of flax.linen, made but not yet initialized")
     arguments = parameters_of(type(module).__call__)
+    fields = {name: None for name in type(module).__dataclass_fields__ if name not in arguments}
     at_rest = Mode(random=False, batch_statistics=False)
+
+    def switched(mode: Mode) -> linen.Module:
+        settings = mode.arguments(fields)
+        return module.clone(**settings) if settings else module
 
     def draw(key: jax.Array) -> tuple[Any, dict[str, Any]]:
         keys = {"params": key, **{name: stream_key(key, place) for place, name in enumerate(streams)}}
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), example)
-        variables = linen.meta.unbox(dict(module.init(keys, zeros, **at_rest.arguments(arguments))))
+        variables = linen.meta.unbox(dict(switched(at_rest).init(keys, zeros, **at_rest.arguments(arguments))))
         return variables.pop("params", {}), variables
 
     @functools.cache
@@ -86,7 +91,7 @@ def from_linen(module: linen.Module, example: Any, *, streams: Sequence[str] = (
         collections = of_state.from_plain(model_state)
         keys = {} if rng is None else {name: stream_key(rng, place) for place, name in enumerate(streams)}
         with _set_apart(mode), _streams_by_name(streams, rng):
-            outputs, changed = module.apply(
+            outputs, changed = switched(mode).apply(
                 {"params": of_params.from_plain(params), **collections},
                 x,
                 rngs=keys,

@@ -11,7 +11,7 @@ from flax import nnx
 
 from tricks.arguments import require_choice, require_decay, require_not_negative
 from tricks.models.network import Apply, ModelState, Network, Params
-from tricks.random_words import random_words
+from tricks.models.noise import disturb, drop, is_on
 
 __all__ = ["ACTIVATIONS", "INITIALIZERS", "build", "multilayer_perceptron", "perceptron"]
 
@@ -66,15 +66,15 @@ class _MLP(nnx.Module):
     ) -> jax.Array:
         # A key that no mask has.
         noise_key = None if rng is None else jax.random.fold_in(rng, self.layers)
-        x = _disturb(x, input_noise, noise_key, 0)
+        x = disturb(x, input_noise, noise_key, 0)
         for i in range(self.layers):
             x = getattr(self, f"linear_{i}")(x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
-                x = self.activation(_disturb(x, noise, noise_key, i + 1))
-                if rng is not None and _is_on(dropout):
-                    x = _drop(x, dropout, jax.random.fold_in(rng, i))
+                x = self.activation(disturb(x, noise, noise_key, i + 1))
+                if rng is not None and is_on(dropout):
+                    x = drop(x, dropout, jax.random.fold_in(rng, i))
         return x
 
 
@@ -236,39 +236,6 @@ def _moved(averages: ModelState, of_batch: ModelState, momentum: float | jax.Arr
         return jnp.asarray(momentum, average.dtype) * average + jnp.asarray(1 - momentum, average.dtype) * batch
 
     return jax.tree.map(mixed, averages, of_batch)
-
-
-def _is_on(strength: float | jax.Array) -> bool:
-    return isinstance(strength, jax.Array) or strength > 0
-
-
-def _drop(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
-    # Sixteen random bits a unit. The rate is thereby rounded to a multiple of 2^-16, and the survivors are scaled by
-    # what it was rounded to.
-    halves = _random_halves(key, x.shape)
-    kept = jnp.maximum(jnp.round((1 - rate) * 2**16), 1)
-    return jnp.where(halves < kept.astype(jnp.uint32), x * (2**16 / kept).astype(x.dtype), 0)
-
-
-def _disturb(x: jax.Array, deviation: float | jax.Array, key: jax.Array | None, number: int) -> jax.Array:
-    if key is None or not _is_on(deviation):
-        return x
-    halves = _random_halves(key=jax.random.fold_in(key, number), shape=x.shape)
-    # The sum of two bytes: near enough to a Gaussian, as every unit of the next layer sums over many.
-    total = (halves & 0xFF).astype(x.dtype) + (halves >> 8).astype(x.dtype) - 255
-    return x + jnp.asarray(deviation / math.sqrt((2**16 - 1) / 6), x.dtype) * total
-
-
-def _random_halves(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    units = shape[-1]
-    words = _random_words(key, (*shape[:-1], -(-units // 2)))
-    return jnp.concatenate([words & 0xFFFF, words >> 16], axis=-1)[..., :units]
-
-
-def _random_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    # jax.random.bits spends some sixty operations a word, a tenth of a small step. A mask needs less.
-    first, second = jax.random.bits(key, (2,), jnp.uint32)
-    return random_words(first, second, shape)
 
 
 def _kernel_init(name: str, *, first: bool, last: bool) -> Callable[..., jax.Array]:

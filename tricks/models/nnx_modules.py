@@ -196,9 +196,10 @@ def _collect(layout: _Layout, kind: str, variables: Iterable[tuple[Any, Any]]) -
 
 
 def _values(layout: _Layout, params: Params, model_state: ModelState, rng: jax.Array | None) -> list[Any]:
+    # Arrays of NumPy, as stored ones are, would be written in place.
     given = {
-        "params": iter(plain.pick("params", params, layout.names("params"))),
-        "state": iter(plain.pick("model_state", model_state, layout.names("state"))),
+        "params": map(jnp.asarray, plain.pick("params", params, layout.names("params"))),
+        "state": map(jnp.asarray, plain.pick("model_state", model_state, layout.names("state"))),
     }
     streams = itertools.count()
     values: list[Any] = []
@@ -238,7 +239,7 @@ def _state_after(layout: _Layout, before: ModelState, module: nnx.Module) -> Mod
     if changed:
         raise ValueError(
             f"the module made or lost the variable {_spelled(min(changed, key=str))!r} while it was called; allowed: "
-            "variables that it makes in __init__, and the same at each call (what a call changes belongs into an nnx.Variable)"
+            "variables that it makes in __init__ (what a call changes belongs into an nnx.Variable)"
         )
     names = layout.names("state")
     old = plain.pick("model_state", before, names)
