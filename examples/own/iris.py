@@ -13,6 +13,7 @@ def get_config() -> Config:
     config.data.batch_size = 16
     config.data.augment.noise = 0.1
     config.model.hidden_sizes = (32,)
+    config.model.batch_norm = False
     config.train.epochs = 40
     config.schedule.shape = "cosine"
     config.optimizer.learning_rate = 5e-3

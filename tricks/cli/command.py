@@ -26,7 +26,7 @@ except ValueError as error:
     sys.exit(2)
 
 from tricks import config, paths
-from tricks.cli import compilation_cache, invocation, option_flags, screen, shipped
+from tricks.cli import compilation_cache, convolutions, invocation, option_flags, screen, shipped
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
@@ -63,6 +63,7 @@ def run(
     try:
         arguments = _parse(sys.argv, main, define, default_config)
         compilation_cache.enable()
+        convolutions.enable()
         status = main(arguments) or DONE
     except (UserError, flags.Error) as error:
         status = _fail(error, MISTAKE)
