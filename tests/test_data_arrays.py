@@ -56,10 +56,16 @@ def test_features_and_targets_by_their_names(loaded, names):
 
 @pytest.mark.parametrize("target", ["", "y_train"])
 def test_the_test_part_of_keras(loaded, target):
-    arrays = {"x_train": _X, "y_train": _Y, "x_test": _X[:7] + 1, "y_test": _Y[:7]}
+    # With a class of its own, and in another order than those of training.
+    names = np.array(["b", "d", "c"])
+    arrays = {"x_train": _X, "y_train": names[_Y], "x_test": _X[:7] + 1, "y_test": np.array([*"dcbaabd"])}
     data = loaded(arrays, normalization="none", target=target)
     np.testing.assert_array_equal(data.test.features, _X[:7] + 1)
-    np.testing.assert_array_equal(data.test.targets, _Y[:7])
+    assert data.class_names == ("a", "b", "c", "d")
+    np.testing.assert_array_equal(data.test.targets, [3, 2, 1, 0, 0, 1, 3])
+    own = {row.tobytes(): names[target] for row, target in zip(_X, _Y, strict=True)}
+    for row, target in zip(data.train.features, data.train.targets, strict=True):
+        assert own[row.tobytes()] == data.class_names[target]
     assert count(data.train) + count(data.validation) == _N
 
 
@@ -277,6 +283,16 @@ def test_a_cut_array_of_a_folder_is_refused(tmp_path):
     (folder / "x.npy").write_bytes((folder / "x.npy").read_bytes()[:200])
     with pytest.raises(UserError, match=r"x\.npy' cannot be read"):
         load(str(folder))
+
+
+def test_a_folder_may_be_named_as_a_prepared_set_could_be(tmp_path, monkeypatch):
+    (tmp_path / "own" / "arrays").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="unknown data set 'own/arrays'"):
+        load("own/arrays", directory=str(tmp_path))
+    np.save("own/arrays/x.npy", _X)
+    np.save("own/arrays/y.npy", _Y)
+    assert load("own/arrays").classes == 3
 
 
 def test_arrays_of_a_folder_are_not_read_whole(tmp_path, monkeypatch):

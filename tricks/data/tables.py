@@ -50,6 +50,8 @@ def read(
     Raises:
         UserError: the file or one of its columns cannot be used.
     """
+    import pyarrow
+
     file = _FILES[path.suffix.lower()]
     names = file.names(path)
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
@@ -63,13 +65,16 @@ def read(
     if not roles.features:
         raise UserError(f"data.name is {str(path)!r}, of which no column is left for the features")
     used = [*roles.features, *roles.targets, *filter(None, (roles.split, roles.group))]
-    table = file.read(path, used)
+    raw = _raw(path, file.read(path, used), roles, task, missing)
+    # Several times the table, which its pool would keep.
+    pyarrow.default_memory_pool().release_unused()
+    return raw
+
+
+def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str) -> Raw:
     if not table.num_rows:
         raise UserError(f"data.name is {str(path)!r}, which has no rows")
-    return _raw(table, roles, task, missing, functools.partial(file.place, path))
-
-
-def _raw(table: Any, roles: Roles, task: str | None, missing: str, place: Place) -> Raw:
+    place = functools.partial(_FILES[path.suffix.lower()].place, path)
     labelled = _targets(table, roles.targets, task, place)
     parts = groups = None
     if roles.split:
