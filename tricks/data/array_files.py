@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +23,14 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         UserError: it is none, is damaged, or holds a pickle.
     """
     try:
-        # A file that is a lone array is mapped, for nothing is wanted of it.
-        opened = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file, _archive(np.load(file, allow_pickle=False)) as opened:
+            return {name: _member(path, opened, name) for name in opened.files}
+    except UserError:
+        raise
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"data.name is {str(path)!r}, which is no .npz file that can be read: {_first_line(error)}"
         ) from error
-    if not isinstance(opened, np.lib.npyio.NpzFile):
-        raise UserError(f"data.name is {str(path)!r}, which holds one array without a name; save it with np.savez")
-    with opened:
-        return {name: _member(path, opened, name) for name in opened.files}
 
 
 def read_folder(path: Path) -> dict[str, np.ndarray]:
@@ -47,6 +46,12 @@ def read_folder(path: Path) -> dict[str, np.ndarray]:
         UserError: one cannot be read, or holds a pickle.
     """
     return {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))}
+
+
+def _archive(opened: Any) -> np.lib.npyio.NpzFile:
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise ValueError("it holds one array without a name; save it with np.savez")
+    return opened
 
 
 def _member(path: Path, opened: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
@@ -69,5 +74,5 @@ def _mapped(file: Path) -> np.ndarray:
 def _first_line(error: BaseException) -> str:
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if "allow_pickle" in text or "Python objects" in text:
-        return "it is a pickle or holds Python objects, which are never loaded; save arrays of numbers or text"
+        return "it holds no plain array; a pickle and Python objects are never loaded, save numbers or text"
     return text

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tricks.data.columns import is_number_text
 from tricks.errors import UserError
 
 # Rows are cut out of blocks; one that is longer than a block needs larger ones.
-_BLOCK_SIZES = (2**20, 2**24, 2**30)
+_BLOCK_SIZES = (2**20, 2**24, 2**28)
+_OF_SHORT_BLOCKS = ("straddling", "Empty CSV file or block")
 
 
 def names(path: Path) -> list[str]:
@@ -28,11 +30,11 @@ def names(path: Path) -> list[str]:
         header: list[str] = next((row for row in _rows(path, "strict") if row), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(_undecodable(path) or f"{_of(path)}, whose first line cannot be read: {error}") from error
-    if not header:
+    if not any(map(str.strip, header)):
         raise UserError(f"{_of(path)}, which is empty; its first line must name the columns")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         raise UserError(f"{_of(path)}, whose columns are not separated by commas: its first line is {header[0]!r}")
-    if any(map(_is_fraction, header)) or (all(map(_is_number, header)) and not _counts_up(header)):
+    if any(map(_is_fraction, header)) or (all(map(is_number_text, header)) and not _counts_up(header)):
         raise UserError(
             f"{_of(path)}, whose first line does not name the columns: it holds the number {_number(header)}"
         )
@@ -71,8 +73,11 @@ def read(path: Path, columns: Sequence[str]) -> Any:
             )
             break
         except (pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
-            if "straddl" in str(error) and size != _BLOCK_SIZES[-1]:
+            too_short = any(sign in str(error) for sign in _OF_SHORT_BLOCKS)
+            if too_short and size != _BLOCK_SIZES[-1] and size < path.stat().st_size:
                 continue
+            if "Empty CSV" in str(error):
+                raise UserError(f"{_of(path)}, which has no rows") from error
             what = _undecodable(path) or _ragged(path) or f"{_of(path)}: {str(error).splitlines()[0]}"
             raise UserError(what) from error
     if any(pyarrow.types.is_binary(field.type) for field in table.schema):
@@ -148,16 +153,8 @@ def _tail(path: Path) -> bytes:
         return file.read().rstrip()
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_fraction(text: str) -> bool:
-    return _is_number(text) and "." in text
+    return is_number_text(text) and "." in text
 
 
 def _counts_up(header: Sequence[str]) -> bool:

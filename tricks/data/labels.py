@@ -88,11 +88,12 @@ def _readable(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "U" and array.shape[1:] not in ((), (1,)):
         raise UserError(f"{name} is text of shape {array.shape}; allowed: one value for each example")
     if array.dtype.kind == "f":
-        # A row at a time would be slow, a copy of all large.
-        bad = ~np.isfinite(array)
-        if bad.any():
-            place = np.unravel_index(bad.argmax(), array.shape)
-            raise UserError(f"{name}[{', '.join(map(str, place))}] is {array[place]}; allowed: finite numbers")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32, copy=False))
+        if not finite.all():
+            place = np.unravel_index(finite.argmin(), array.shape)
+            where = ", ".join(map(str, place))
+            raise UserError(f"{name}[{where}] is {array[place]:g}; allowed: finite numbers of float32")
     return array
 
 

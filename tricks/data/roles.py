@@ -86,8 +86,9 @@ def chosen(names: Sequence[str], field: str, given: str, of: str) -> tuple[str, 
     if not given:
         return ()
     parts = (given,) if given in names else tuple(part.strip() for part in given.split(","))
+    there = {*names}
     for part in parts:
-        if part not in names:
+        if part not in there:
             raise UserError(f"{field} is {given!r}; {missing(names, part, of)}")
     if len({*parts}) < len(parts):
         raise UserError(f"{field} is {given!r}; it names one twice")

@@ -44,15 +44,16 @@ def read_set(name: str, directory: str, own_only: Mapping[str, str]) -> Raw:
     Raises:
         UserError: there is no such set, or one of those fields is given.
     """
+    if os.sep in name and Path(name).is_file():
+        raise UserError(f"data.name is {name!r}; of files allowed: .csv, .parquet and .npz, or a folder of .npy files")
+    raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
     for field, value in own_only.items():
         if value:
             raise UserError(
                 f"data.{field} is {value!r}, but {name!r} is a set that knows it; leave it empty, or let data.name be "
                 f"the path of a .csv, .parquet or .npz file or of a folder of .npy files"
             )
-    if name not in bundled.NAMES and not prepared.is_name(name) and Path(name).is_file():
-        raise UserError(f"data.name is {name!r}; of files allowed: .csv, .parquet and .npz, or a folder of .npy files")
-    return bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
+    return raw
 
 
 def read_own(

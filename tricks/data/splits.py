@@ -151,16 +151,18 @@ def _hold_out(
     if raw.groups is not None:
         return _hold_out_groups(raw.groups[rows], count, to_carve, generator)
     order = generator.permutation(len(rows))
-    if labels is None:
-        held = np.zeros(len(rows), bool)
-        held[order[:count]] = True
-        return held
-    return _hold_out_of_each_class(labels[rows], share, to_carve, order)
+    if labels is not None:
+        counts = shares_of_classes(np.bincount(labels[rows]), share, to_carve)
+        # Where every class is a single example, none can be spared and any are taken.
+        if counts.any():
+            return _hold_out_of_each_class(labels[rows], counts, order)
+    held = np.zeros(len(rows), bool)
+    held[order[:count]] = True
+    return held
 
 
-def _hold_out_of_each_class(labels: np.ndarray, share: float, to_carve: int, order: np.ndarray) -> np.ndarray:
+def _hold_out_of_each_class(labels: np.ndarray, counts: np.ndarray, order: np.ndarray) -> np.ndarray:
     sizes = np.bincount(labels)
-    counts = shares_of_classes(sizes, share, to_carve)
     # Place of each example among those of its class, in the order that was drawn.
     by_class = order[np.argsort(labels[order], kind="stable")]
     place = np.empty(len(labels), np.int64)

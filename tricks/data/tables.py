@@ -1,5 +1,6 @@
 """Examples from a table: CSV and Parquet files, whose columns are numbers, text or bool."""
 
+import collections
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,11 +50,13 @@ def read(
     Raises:
         UserError: the file or one of its columns cannot be used.
     """
+    import pyarrow
+
     file = _FILES[path.suffix.lower()]
     names = file.names(path)
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise UserError(f"data.name is {str(path)!r}, which has two columns named {twice!r}; rename one")
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"data.name is {str(path)!r}, which has two columns named {twice[0]!r}; rename one")
     if not target:
         raise UserError(f"data.target is empty; name the column to predict, one of {listed(names)}")
     roles = assign(
@@ -62,13 +65,16 @@ def read(
     if not roles.features:
         raise UserError(f"data.name is {str(path)!r}, of which no column is left for the features")
     used = [*roles.features, *roles.targets, *filter(None, (roles.split, roles.group))]
-    table = file.read(path, used)
+    raw = _raw(path, file.read(path, used), roles, task, missing)
+    # Several times the table, which its pool would keep.
+    pyarrow.default_memory_pool().release_unused()
+    return raw
+
+
+def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str) -> Raw:
     if not table.num_rows:
         raise UserError(f"data.name is {str(path)!r}, which has no rows")
-    return _raw(table, roles, task, missing, functools.partial(file.place, path))
-
-
-def _raw(table: Any, roles: Roles, task: str | None, missing: str, place: Place) -> Raw:
+    place = functools.partial(_FILES[path.suffix.lower()].place, path)
     labelled = _targets(table, roles.targets, task, place)
     parts = groups = None
     if roles.split:
@@ -93,9 +99,10 @@ def _targets(table: Any, names: Sequence[str], task: str | None, place: Place) -
     for name in names:
         columns.refuse_other_type(name, table.column(name))
     if len(names) == 1 and columns.is_text(table.column(names[0])):
-        boolean = columns.is_bool(table.column(names[0]))
         found = _complete(table, names[0], "data.target", place)
-        if boolean and task == "numbers":
+        if len(found.names) > MOST_CATEGORIES:
+            _refuse_misspelt_number(found, names[0], place)
+        if columns.is_bool(table.column(names[0])) and task == "numbers":
             return labels.label({f"column {names[0]!r}": found.codes}, task)
         return labels.of_categories(f"column {names[0]!r}", found.codes, found.names, task)
     arrays = [_target_numbers(table, name, place) for name in names]
@@ -113,9 +120,12 @@ def _target_numbers(table: Any, name: str, place: Place) -> np.ndarray:
     column = columns.numbers(table.column(name))
     _refuse_missing(column, name, "data.target", place)
     values = column.to_numpy()
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        row = int(np.isfinite(values).argmin())
-        raise UserError(f"column {name!r} is {values[row]} in {place(row)}; allowed for targets: finite numbers")
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(np.float32))
+        if not finite.all():
+            row = int(finite.argmin())
+            raise UserError(f"column {name!r} is {values[row]:g} in {place(row)}; allowed: finite numbers of float32")
     return values
 
 
@@ -180,17 +190,25 @@ def _refuse_missing_feature(column: Any, name: str, place: Place) -> None:
 
 def _text(column: Any, name: str, place: Place) -> columns.Categories:
     found = columns.categories(column)
+    _refuse_misspelt_number(found, name, place)
     if len(found.names) > MOST_CATEGORIES:
-        wrong = columns.no_number(column)
-        example = f"{wrong.what!r} in {place(wrong.row)} is no number" if wrong else f"such as {found.names[0]!r}"
         raise UserError(
-            f"column {name!r} is text of {len(found.names)} different values, {example}; "
+            f"column {name!r} is text of {len(found.names)} different values, such as {found.names[0]!r}; "
             f"allowed: at most {MOST_CATEGORIES}; leave it out: data.ignore"
         )
     if len(found.names) + (found.codes < 0).any() < 2:
         what = f"has the one value {found.names[0]!r}" if found.names else "has no value at all"
         raise UserError(f"column {name!r} {what}; leave it out: data.ignore")
     return found
+
+
+def _refuse_misspelt_number(found: columns.Categories, name: str, place: Place) -> None:
+    wrong = columns.misspelt_number(found)
+    if wrong:
+        raise UserError(
+            f"column {name!r} is {wrong.what!r} in {place(wrong.row)} and numbers elsewhere; "
+            f"correct it, or empty it if it is missing, or leave the column out: data.ignore"
+        )
 
 
 def _numbers(column: Any, name: str, missing: str, place: Place) -> Any:
