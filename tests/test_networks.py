@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tricks import models
+from tricks import curvature, losses, masks, models
+from tricks.losses import Batch
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
 RNG = np.random.default_rng(0)
@@ -109,6 +110,7 @@ class Custom(nnx.Module):
         self.frequencies = rngs.params.normal((4, 3))
         self.pair = nnx.Param({"w": rngs.params.normal((6, 2)), "b": jnp.zeros(2)})
         self.calls = Calls(jnp.zeros((), jnp.int32))
+        self.limit = nnx.Variable(3.0)
         self.noise = nnx.RngStream(rngs.noise(), tag="noise")
         self.deterministic = False
 
@@ -261,7 +263,7 @@ def _kind(leaf):
 def test_names_are_those_of_attributes_and_places():
     _, params, state = _network("custom")
     assert set(params["pair"]) == {"w", "b"}
-    assert set(state) == {"calls", "frequencies"}
+    assert set(state) == {"calls", "frequencies", "limit"}
     _, params, _ = _network("lists")
     assert set(params["layers"]) == {str(i) for i in range(11)}
     marks = masks.weights_only(params)
@@ -464,7 +466,7 @@ class Widening(Dense):
         (3, "make_module is a int"),
         (Dense(nnx.Rngs(0)), "make_module is a Dense"),
         (Growing, "made or lost the variable 'seen'"),
-        (Widening, r"model state 'seen' was of shape \(\) and is of \(6, 4\)"),
+        (Widening, r"model state 'seen' was float32\[\] and is float32\[6,4\]"),
     ],
 )
 def test_what_cannot_be_trained_is_named(make_module, message):

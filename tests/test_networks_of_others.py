@@ -204,7 +204,12 @@ def _without(params, model_state, x, *, rng):
         (_init, lambda params, x: x, r"apply takes \(params, x\); allowed: apply\(params"),
         (_init, lambda params, state, x, *, rng: x @ params["w"], "apply gave a .*; allowed: .outputs, model_state"),
         (_init, lambda params, state, x, *, rng: (x, {}), "model_state are of structure"),
-        (_init, lambda params, state, x, *, rng: (x, [jnp.ones(3)]), "was of shape .* and is of .3,."),
+        (_init, lambda params, state, x, *, rng: (x, [jnp.ones(3)]), "'0' was float32.. and is float32.3."),
+        (
+            lambda key: (_init(key)[0], {"n": 0}),
+            lambda params, state, x, *, rng: (x, {"n": 0.5}),
+            "'n' was int32.. and",
+        ),
     ],
 )
 def test_functions_that_are_not_as_agreed_are_named(init, apply, message):

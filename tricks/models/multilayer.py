@@ -215,8 +215,6 @@ def perceptron(example: Any, outputs: int, **options: Any) -> Network:
         )
     of_one = example.shape[1:]
     network = multilayer_perceptron(input_size=math.prod(of_one), output_size=outputs, **options)
-    if len(of_one) == 1:
-        return network
 
     def apply(params: Params, model_state: ModelState, x: jax.Array, **mode: Any) -> tuple[jax.Array, ModelState]:
         return network.apply(params, model_state, x.reshape(*x.shape[: x.ndim - len(of_one)], -1), **mode)

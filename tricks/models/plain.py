@@ -244,7 +244,7 @@ model state
 
 
 def settle(names: Sequence[Names], old: Iterable[Any], new: Iterable[Any]) -> list[jax.Array]:
-    """A new model state in the precision of the old one, so that a step leaves the kind of state that it found.
+    """A new model state in the types of the old one, so that a step leaves the kind of state that it found.
 
     Args:
         names: of the leaves, for the message.
@@ -255,14 +255,17 @@ def settle(names: Sequence[Names], old: Iterable[Any], new: Iterable[Any]) -> li
         The new leaves.
 
     Raises:
-        ValueError: a leaf has another shape now.
+        ValueError: a leaf has another shape now, or floating numbers where there were integers.
+
+    >>> settle([("mean",)], [jnp.zeros(2, jnp.bfloat16)], [jnp.ones(2)])
+    [Array([1, 1], dtype=bfloat16)]
     """
     settled = []
     for path, before, after in zip(names, old, new, strict=True):
-        if jnp.shape(before) != jnp.shape(after):
+        if jnp.shape(before) != jnp.shape(after) or (_is_floating(after) and not _is_floating(before)):
             raise ValueError(
-                f"model state {'/'.join(path)!r} was of shape {jnp.shape(before)} and is of {jnp.shape(after)} after a "
-                "step; allowed: one shape for all steps"
+                f"model state {'/'.join(path)!r} was {_described(before)} and is {_described(after)} after a step; "
+                "allowed: one shape and kind of number for all steps"
             )
         settled.append(jnp.asarray(after, before.dtype))
     return settled
@@ -271,3 +274,11 @@ def settle(names: Sequence[Names], old: Iterable[Any], new: Iterable[Any]) -> li
 def strong(leaf: Any) -> jax.Array:
     """An array whose type no other argument changes, as one of a Python number would."""
     return jnp.asarray(leaf, jnp.result_type(leaf))
+
+
+def _is_floating(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def _described(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}[{','.join(map(str, jnp.shape(leaf)))}]"
