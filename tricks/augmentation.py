@@ -187,8 +187,8 @@ def _mixed_up(key: jax.Array, batch: Batch, alpha: Strength) -> Batch:
     weight = _larger_part(_uniform(key, (2, count), dtype), alpha)
 
     def mixed(x: jax.Array) -> jax.Array:
-        own = weight.reshape(count, *(1,) * (x.ndim - 1)).astype(x.dtype)
-        return own * x + (1 - own) * _of_previous(x)
+        own = weight.reshape(count, *(1,) * (x.ndim - 1))
+        return (own * x + (1 - own) * _of_previous(x)).astype(x.dtype)
 
     return Batch(
         jax.tree.map(mixed, batch.features), batch.targets, Mix(jax.tree.map(_of_previous, batch.targets), weight)
