@@ -86,6 +86,7 @@ def augment(
     Tikhonov regularization.
     """
     require_key("key", key)
+    batch = jax.tree.map(jnp.asarray, batch)
     for name, strength in {"scale": scale, "feature_dropout": feature_dropout}.items():
         require_decay(name, strength)
     for name, strength in {"shift": shift, "rotation": rotation, "noise": noise, "cutout": cutout}.items():
@@ -111,7 +112,7 @@ def augment(
     if _is_on(mixup):
         batch = _mixed_up(_key(key, _MIXUP), batch, mixup)
     leaves, structure = jax.tree.flatten(batch.features)
-    leaves = [changed(number, jnp.asarray(leaf)) for number, leaf in enumerate(leaves)]
+    leaves = [changed(number, leaf) for number, leaf in enumerate(leaves)]
     return batch._replace(features=jax.tree.unflatten(structure, leaves))
 
 
@@ -155,8 +156,9 @@ def _warp(images: jax.Array, matrix: Any, offset: Any) -> jax.Array:
 def _disturb(key: jax.Array, x: jax.Array, deviation: Strength) -> jax.Array:
     # jax.random.normal takes twenty times as long, a third of a small step.
     words = _words(key, x.shape)
-    total = sum((words >> place & 0xFF).astype(x.dtype) for place in (0, 8, 16, 24)) - 2 * 255
-    return x + jnp.asarray(deviation / math.sqrt((2**16 - 1) / 3), x.dtype) * total
+    total = sum(words >> place & 0xFF for place in (0, 8, 16, 24))
+    centered = jnp.asarray(total, jnp.promote_types(x.dtype, jnp.float32)) - 2 * 255
+    return x + (deviation / math.sqrt((2**16 - 1) / 3) * centered).astype(x.dtype)
 
 
 def _cut_out(key: jax.Array, images: jax.Array, side: Strength) -> jax.Array:
@@ -164,9 +166,7 @@ def _cut_out(key: jax.Array, images: jax.Array, side: Strength) -> jax.Array:
     dtype = jnp.promote_types(images.dtype, jnp.float32)
 
     def within(place: jax.Array, size: int) -> jax.Array:
-        # Half open, so that a square of n pixels has n in each row.
-        distance = jnp.arange(size, dtype=dtype)[None, :] + 0.5 - size * place[:, None]
-        return (-side / 2 <= distance) & (distance < side / 2)
+        return jnp.abs(jnp.arange(size, dtype=dtype)[None, :] + 0.5 - size * place[:, None]) < side / 2
 
     down, right = _uniform(key, (2, count), dtype)
     square = within(down, height)[:, :, None] & within(right, width)[:, None, :]
@@ -187,8 +187,8 @@ def _mixed_up(key: jax.Array, batch: Batch, alpha: Strength) -> Batch:
     weight = _larger_part(_uniform(key, (2, count), dtype), alpha)
 
     def mixed(x: jax.Array) -> jax.Array:
-        own = weight.reshape(count, *(1,) * (x.ndim - 1)).astype(x.dtype)
-        return own * x + (1 - own) * _of_previous(x)
+        own = weight.reshape(count, *(1,) * (x.ndim - 1))
+        return (own * x + (1 - own) * _of_previous(x)).astype(x.dtype)
 
     return Batch(
         jax.tree.map(mixed, batch.features), batch.targets, Mix(jax.tree.map(_of_previous, batch.targets), weight)
@@ -234,7 +234,7 @@ def _is_image(leaf: jax.Array) -> bool:
 
 
 def _require_leaf(name: str, strength: Strength, features: Any, fits: Callable[[jax.Array], bool], wanted: str) -> None:
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(features)]
+    leaves = jax.tree.leaves(features)
     if _is_on(strength) and not any(map(fits, leaves)):
         raise ValueError(f"{name} is {strength}; it is for {wanted}, and these are {_described(leaves)}: choose 0")
 
