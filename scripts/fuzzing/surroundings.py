@@ -57,7 +57,7 @@ CONFIG_FILES = {
     "part.py": _LIST.replace("model.hidden_sizes = [4]", "model = None"),
     "binary.py": "\x00\x01",
 }
-CONFIGS = ("/nonexistent.py", "/tmp", "~nosuchuser/x.py", f"{CONFIG}:argument", str(ROOT / "README.md"), "")
+CONFIGS = ("/nonexistent.py", "digts", "/tmp", "~nosuchuser/x.py", f"{CONFIG}:argument", str(ROOT / "README.md"), "")
 FLAGS_OF_TRAINING = (
     "stray",
     "--flagfile=/nonexistent",
