@@ -22,8 +22,8 @@ def enable() -> None:
     try:
         from jax.interpreters import mlir
 
-        rules = mlir._platform_specific_lowerings["cpu"]  # type: ignore[attr-defined]
-        entry = rules.get(_CONVOLUTION) or mlir._lowerings[_CONVOLUTION]  # type: ignore[attr-defined]
+        rules = mlir._platform_specific_lowerings["cpu"]
+        entry = rules.get(_CONVOLUTION) or mlir._lowerings[_CONVOLUTION]
         lower = entry.rule
     except (ImportError, AttributeError, KeyError):
         return

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tricks import paths
+from tricks.cli import invocation
 from tricks.data import bundled
 from tricks.data.raw import Raw
 from tricks.errors import UserError
@@ -67,7 +68,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "", progr
     if name in bundled.NAMES:
         raise UserError(f"data set {name!r} is bundled; it needs no preparing")
     if importlib.util.find_spec("tensorflow") is None:
-        raise UserError("preparing a data set needs TensorFlow: pip install '.[tfds]', or: make prepare DATA=" + name)
+        raise UserError(f"preparing a data set needs TensorFlow: {invocation.installation('tfds')}")
     root = data_directory(directory)
     if manual_directory and not Path(manual_directory).is_dir():
         raise UserError(f"--manual_dir is {manual_directory!r}; there is no such folder")
@@ -131,7 +132,7 @@ def _not_prepared(name: str, root: Path) -> str:
     if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         return _unknown(name, tfds)
     where = "" if root == data_directory() else f" --data_dir={root}"
-    return f"data set {name!r} is not prepared in {root}; to prepare it: python scripts/prepare_data.py {name}{where}"
+    return f"data set {name!r} is not prepared in {root}; to prepare it: {invocation.command('prepare')} {name}{where}"
 
 
 def _unknown(name: str, tfds: Any) -> str:
@@ -140,7 +141,7 @@ def _unknown(name: str, tfds: Any) -> str:
     example = close[0] if close and close[0] not in bundled.NAMES else "mnist"
     return (
         f"unknown data set {name!r}; {meant}bundled: {', '.join(bundled.NAMES)}; any classification set of "
-        f"TensorFlow Datasets can be prepared: python scripts/prepare_data.py {example}"
+        f"TensorFlow Datasets can be prepared: {invocation.command('prepare')} {example}"
     )
 
 
@@ -180,14 +181,14 @@ def _decode(name: str, version: Path) -> Raw:
     except NotImplementedError as error:
         raise UserError(
             f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
-            f"python scripts/prepare_data.py {name}"
+            f"{invocation.command('prepare')} {name}"
         ) from error
     except UserError:
         raise
     except Exception as error:  # Whatever its readers make of a damaged file.
         raise UserError(
             f"data set {name!r} in {version} cannot be read ({_first_line(error)}); remove that folder and run: "
-            f"python scripts/prepare_data.py {name}"
+            f"{invocation.command('prepare')} {name}"
         ) from error
     is_image = isinstance(builder.info.features[feature], tfds.features.Image)
     return _raw(is_image, builder.info.features[label].num_classes, dict(zip(_FIELDS, arrays, strict=False)))
