@@ -290,7 +290,7 @@ _SIGNAL_IN_A_CALLBACK = """
 import gc, os, runpy, signal, sys
 from tricks.training import experiment
 
-def run(config, workdir):
+def run(config, workdir, folders):
     gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIG{name}))
     gc.collect()
     print("went on")

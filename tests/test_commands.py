@@ -125,7 +125,7 @@ def test_both_doors_train_alike(tmp_path):
 _CONFIG_FOUND = """
 import runpy, sys
 from tricks.training import experiment
-experiment.run = lambda config, workdir: print(workdir, config.optimizer.learning_rate)
+experiment.run = lambda config, workdir, folders: print(workdir, config.optimizer.learning_rate)
 door, *sys.argv[1:] = sys.argv[1:]
 if door == "script":
     runpy.run_path({script!r}, run_name="__main__")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import ENVIRONMENT, MNIST_FILES, ROOT
-from tricks.config import Config, flatten
+from tricks.config import OPTIONS, Config, flatten
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
+_LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
+COMMANDS = [line for line in _LINES if not line.startswith("tricks ")]
 # Programs of users add biases to batches without a second thought; only the library itself must not.
 AS_USERS = {"JAX_NUMPY_RANK_PROMOTION": "allow"}
 
@@ -95,6 +96,20 @@ def test_the_command_for_runs_that_are_stuck(checkout):
     assert done.returncode == 0, done
     assert re.search(r"^verdict +(saddle|degenerate|not critical|undecided)$", done.stdout, re.M), done.stdout
     assert (checkout / "runs" / "digits" / "spectrum.png").exists()
+
+
+def test_a_project_of_ones_own_in_an_empty_folder(checkout, tmp_path):
+    for name, text in re.findall(r"```py\n# (\w+\.py)\n(.*?)```", README, re.S):
+        (tmp_path / name).write_text(text)
+    shutil.copy(ROOT / "examples" / "own" / "iris.csv", tmp_path / "flowers.csv")
+    train, spectrum = (line for line in _LINES if line.startswith("tricks "))
+    python = f"PYTHONPATH={checkout} {checkout}/.venv/bin/python -m "
+    done = _shell(python + train, tmp_path)
+    assert done.returncode == 0, done
+    assert "4 features, 3 classes; 515 parameters" in done.stdout
+    done = _shell(python + spectrum, tmp_path)
+    assert done.returncode == 0, done
+    assert "verdict" in done.stdout
 
 
 def test_make_test_runs_the_tests(checkout):
@@ -240,7 +255,7 @@ def test_table_lists_every_field_with_its_default():
     rows = dict(re.findall(r"^\| (`[\w.`, ]+`) \| (.*?) \|", README, re.M))
     listed = {name.strip("` "): default for names, default in rows.items() for name in names.split(",")}
     fields = flatten(Config())
-    missing, gone = set(fields) - set(listed), set(listed) - set(fields)
+    missing, gone = set(fields) - set(listed), set(listed) - set(fields) - {f"{options}NAME" for options in OPTIONS}
     assert not missing, f"add rows for {missing} to the table of fields of README.md"
     assert not gone, f"README.md lists {gone}, which are no fields"
     for name, value in fields.items():
