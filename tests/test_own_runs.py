@@ -201,6 +201,8 @@ def test_data_that_comes_out_otherwise_is_refused(tmp_path):
     flags = (f"--config={project}/config.py", "--config.train.epochs=1")
     assert train(tmp_path / "run", *flags).status == 0
     assert "other data than data.py:load (data.name) gives now" in train(tmp_path / "run", *flags).mistake()
+    with pytest.raises(UserError, match=r"data.py:load \(data.name\) gives other data than when it was trained"):
+        finished_run.load(tmp_path / "run")
 
 
 def _network(

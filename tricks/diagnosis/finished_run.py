@@ -52,6 +52,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
     data = sources.load(config, own)
+    sources.check_data(workdir, own, data)
     parts = model_parts.make(config, data, own.functions)
     network = parts.network()
     shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))

@@ -188,6 +188,24 @@ def _check_same(workdir: Path, sources: Sources, data: Dataset) -> None:
         )
 
 
+def check_data(workdir: Path, sources: Sources, data: Dataset) -> None:
+    """Refuses data of a person's function that are not those that a run was made with.
+
+    Args:
+        workdir: the run directory.
+        sources: of the run, as `kept` gives them.
+        data: that the function has given.
+
+    Raises:
+        UserError: they are others.
+    """
+    if "data.name" in sources.functions and _read(workdir)["checksum"] != _checksum(data):
+        raise UserError(
+            f"--workdir {workdir} cannot be used: {sources.functions['data.name'].name} (data.name) gives other data "
+            "than when it was trained; what the function reads has changed, or it draws without a seed"
+        )
+
+
 def _described(sources: Sources, data: Dataset) -> dict[str, Any]:
     functions = {
         field: {
