@@ -24,6 +24,5 @@ def get_config() -> Config:
     config.schedule.shape = "cosine"
     config.schedule.warmup_steps = 200
     config.train.epochs = 60
-    config.early_stopping.metric = "accuracy"
     config.checkpoint.every_epochs = 5
     return config

@@ -19,5 +19,4 @@ def get_config() -> Config:
     config.optimizer.learning_rate = 3e-3
     config.schedule.shape = "cosine"
     config.train.epochs = 8
-    config.early_stopping.metric = "accuracy"
     return config

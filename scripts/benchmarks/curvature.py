@@ -54,7 +54,7 @@ def _examples() -> tuple[np.ndarray, np.ndarray]:
     except UserError:
         return _digits()
     features = (mnist.test.features * mnist.feature_scale + mnist.feature_mean) / 255
-    return np.clip(features, 0, 1).astype(np.float32), mnist.test.targets
+    return np.clip(features.reshape(len(features), -1), 0, 1).astype(np.float32), mnist.test.targets
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:

@@ -59,7 +59,7 @@ def ours(config: Config, split: Split, classes: int) -> Callable[[], object]:
         A function that waits for its result.
     """
     few = Split(split.features[:64], split.targets[:64])
-    scale = np.ones(split.features.shape[1], np.float32)
+    scale = np.ones(split.features.shape[1:], np.float32)
     data = Dataset("made up", classes, split, few, few, 0 * scale, scale)
     mesh = feed.make_mesh()
     plan = configured.plan_epoch(config, data, mesh)

@@ -25,6 +25,11 @@ _BATCH, _STEPS, _EXAMPLES = 128, 421, 54_000
 _DROPOUT, _RATE = 0.2, 1e-3
 _CASE = "784-512-512-10, BN, dropout .2, Adam, batch 128"
 _LIMIT = 15.0
+_MOVED = {"shift": 2.0, "rotation": 15.0, "scale": 0.2}
+_AUGMENTED: dict[str, dict[str, Any]] = {
+    "shift, rotation and scale": _MOVED,
+    "all seven": {**_MOVED, "noise": 0.1, "cutout": 8, "feature_dropout": 0.1, "mixup": 0.2},
+}
 
 
 def compare(rounds: int) -> list[Comparison]:
@@ -43,21 +48,35 @@ def compare(rounds: int) -> list[Comparison]:
         cases["PyTorch eager, fused Adam"] = _pytorch(features, targets)
     else:
         print("PyTorch is not installed; skipped (requirements-bench.txt)")
+    cases |= {name: _augmented(features, targets, strengths) for name, strengths in _AUGMENTED.items()}
     per_second = {name: _STEPS / spent for name, spent in seconds(cases, rounds).items()}
     own = per_second.pop("ours")
+    changed = {name: per_second.pop(name) for name in _AUGMENTED}
     rows = [Comparison(_CASE, peer, own, theirs, own / theirs, "steps/s") for peer, theirs in per_second.items()]
+    rows += [Comparison(name, "without", rate, own, rate / own, "steps/s") for name, rate in changed.items()]
     start = _main_job(min(rounds, 3))
     return [*rows, Comparison("digits, shell to shell", "limit", start, _LIMIT, _LIMIT / start, "s")]
 
 
 def _ours(features: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
+    return ours(_config(), Split(features, targets), _CLASSES)
+
+
+def _augmented(features: np.ndarray, targets: np.ndarray, strengths: dict[str, Any]) -> Callable[[], object]:
+    config = _config()
+    for name, strength in strengths.items():
+        setattr(config.data.augment, name, strength)
+    return ours(config, Split(features.reshape(-1, 28, 28, 1), targets), _CLASSES)
+
+
+def _config() -> Config:
     config = Config()
     config.data.batch_size = _BATCH
     config.model.hidden_sizes = (_HIDDEN, _HIDDEN)
     config.model.dropout = _DROPOUT
     config.optimizer.learning_rate = _RATE
     config.train.chunk_steps = _STEPS
-    return ours(config, Split(features, targets), _CLASSES)
+    return config
 
 
 class _FlaxNetwork(nnx.Module):

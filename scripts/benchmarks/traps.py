@@ -85,7 +85,7 @@ def _network(
 ) -> Trap:
     split = data.load(dataset).train
     order = np.random.default_rng(0).permutation(len(split.targets))
-    x, y = jnp.asarray(split.features[order]), jnp.asarray(split.targets[order])
+    x, y = jnp.asarray(_flat(split.features)[order]), jnp.asarray(split.targets[order])
     held = min(4096, len(y) // 2)
     sizes: dict[str, Any] = {"input_size": x.shape[1], "output_size": 10, "hidden_sizes": hidden, "activation": "tanh"}
     apply, _, state = models.build(**sizes, initializer=initializer, key=jax.random.key(0))
@@ -118,7 +118,7 @@ def _network(
 
 def _dead() -> Trap:
     live = _network("digits, all ReLU dead", "digits", (32,), initializer="he", level=2.0)
-    x = jnp.asarray(data.load("digits").train.features)
+    x = jnp.asarray(_flat(data.load("digits").train.features))
     y = jnp.asarray(data.load("digits").train.targets)
     sizes: dict[str, Any] = {"input_size": x.shape[1], "output_size": 10, "hidden_sizes": (32,)}
     apply, _, state = models.build(**sizes, key=jax.random.key(0))
@@ -208,7 +208,7 @@ def _ill_conditioned(ratio: float) -> Trap:
 
 def _linear_network() -> Trap:
     split = data.load("digits").train
-    x = jnp.asarray(split.features)
+    x = jnp.asarray(_flat(split.features))
     y = jax.nn.one_hot(jnp.asarray(split.targets), 10)
 
     def loss(params: Any) -> jax.Array:
@@ -255,3 +255,7 @@ def _phase_retrieval() -> Trap:
 
     rates = {"SGD": 0.01, "momentum": 0.005, "Adam": 1e-2}
     return _exact("phase retrieval from 0", lambda key: jnp.zeros(50), loss, float(0.9 * jnp.mean(y**2)), rates=rates)
+
+
+def _flat(features: Any) -> Any:
+    return features.reshape(len(features), -1)
