@@ -14,8 +14,10 @@ def get_config() -> Config:
     config.data.validation_fraction = 0.05
     config.data.normalization = "channel"
     config.data.augment.shift = 2
+    config.data.augment.rotation = 10
+    config.data.augment.scale = 0.1
     config.model.build = "cnn.py:build"
-    config.model.options = {"width": 16, "dropout": 0.3}
+    config.model.options = {"width": 8, "dropout": 0.2}
     config.optimizer.learning_rate = 3e-3
     config.schedule.shape = "cosine"
     config.train.epochs = 8
