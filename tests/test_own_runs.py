@@ -1,6 +1,7 @@
 """A network, a loss, data and an augmentation of a person's own through the commands, as the built-in ones."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -200,8 +201,24 @@ def test_data_that_comes_out_otherwise_is_refused(tmp_path):
     project = _write(tmp_path, data=counted)
     flags = (f"--config={project}/config.py", "--config.train.epochs=1")
     assert train(tmp_path / "run", *flags).status == 0
-    assert "other data than data.py:load (data.name) gives now" in train(tmp_path / "run", *flags).mistake()
-    with pytest.raises(UserError, match=r"data.py:load \(data.name\) gives other data than when it was trained"):
+    said = "data.py:load (data.name) gives other data than when the run was made"
+    assert said in train(tmp_path / "run", *flags).mistake()
+    with pytest.raises(UserError, match=re.escape(said)):
+        finished_run.load(tmp_path / "run")
+
+
+def test_a_network_that_reads_another_file_is_refused(tmp_path):
+    read = "def build(example, outputs, width=4):\n    width = int((Path(__file__).parent / 'w.txt').read_text())"
+    network = NETWORK.replace("def build(example, outputs, width=4):", f"from pathlib import Path\n{read}")
+    project = _write(tmp_path, network=network)
+    (tmp_path / "w.txt").write_text("3")
+    flags = (f"--config={project}/config.py", "--config.train.epochs=1")
+    assert train(tmp_path / "run", *flags).status == 0
+    finished_run.load(tmp_path / "run")
+    (tmp_path / "w.txt").write_text("5")
+    said = "the network or the loss of model.build, loss.name, data.name, data.augment.function is another one"
+    assert said in train(tmp_path / "run", *flags).mistake()
+    with pytest.raises(UserError, match=said):
         finished_run.load(tmp_path / "run")
 
 
@@ -285,6 +302,30 @@ def build(example, outputs, width=4):
             },
             [],
             "its model state ['m'] is float32[3] before a call in training and float32[64] after it",
+        ),
+        (
+            {"network": _network("params = {'w': jnp.asarray(np.random.normal(size=(64, 10)))}")},
+            [],
+            "two calls give different networks, or different initial weights for one key",
+        ),
+        (
+            {
+                "network": NETWORK.replace(
+                    "self.dropout(x", "nnx.Dropout(0.2, deterministic=False, rngs=self.dropout.rngs)(x"
+                )
+            },
+            [],
+            "'dropout' in evaluation mode",
+        ),
+        (
+            {"loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets).mean(axis=1) ** 2}"},
+            [],
+            "loss of an example depends on the other examples of its batch; outputs are of shape (32, 10) and targets",
+        ),
+        (
+            {"loss": "def focal(outputs, targets):\n    return {'loss': outputs[:, 0], 'epoch': outputs[:, 1]}"},
+            [],
+            "a measure is called 'epoch'; allowed: letters",
         ),
         (
             {"loss": "def focal(outputs, targets):\n    return {'loss': outputs.mean()}"},

@@ -12,6 +12,7 @@ from tricks.arguments import require_choice
 
 __all__ = [
     "LOSSES",
+    "RESERVED",
     "Batch",
     "Loss",
     "Measures",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 Measures = dict[str, jax.Array]
+RESERVED = ("step", "epoch", "split", "learning_rate", "gradient_norm", "examples_per_second")
+"""Names of what is recorded beside the measures."""
 
 
 class Mix(NamedTuple):
@@ -242,16 +245,23 @@ def from_function(function: Callable[[Any, Any], Any], outputs: Any, targets: An
         return Loss(function, ("loss",), count_outputs)
     measures = jax.eval_shape(function, outputs, targets)
     if not isinstance(measures, dict) or "loss" not in measures or not all(isinstance(name, str) for name in measures):
-        kind = f"the names {', '.join(map(str, measures))}" if isinstance(measures, dict) else type(measures).__name__
+        kind = f"the names {', '.join(map(str, measures))}" if isinstance(measures, dict) else "no dict"
         raise ValueError(f"it gives {kind}; allowed: a dict of measures by name, with loss among them")
     batch = targets.shape[0]
     for name, measure in measures.items():
+        if not name.isidentifier() or name in RESERVED:
+            raise ValueError(
+                f"a measure is called {name!r}; allowed: letters, digits and _, and none of {', '.join(RESERVED)}, "
+                "which the records have themselves"
+            )
         shape = getattr(measure, "shape", None)
         if shape != (batch,):
             advice = "leave out its mean" if shape == () else "take the mean over the other axes"
             raise ValueError(
                 f"{name} is of shape {shape}; allowed: ({batch},), a value for each example of the batch: {advice}"
             )
+        if jnp.issubdtype(measure.dtype, jnp.complexfloating):
+            raise ValueError(f"{name} is of {measure.dtype}; allowed: real numbers")
     if not jnp.issubdtype(measures["loss"].dtype, jnp.floating):
         raise ValueError(f"loss is of {measures['loss'].dtype}; allowed: floating-point numbers, which have a gradient")
     return Loss(function, tuple(loss_first(measures)), count_outputs)

@@ -12,7 +12,16 @@ from tricks.data import Dataset
 from tricks.errors import UserError
 from tricks.losses import Loss
 from tricks.models import Network
-from tricks.training import configured, feed, model_parts, run_directory, sources, stored_weights
+from tricks.training import (
+    assembly,
+    configured,
+    feed,
+    model_parts,
+    network_check,
+    run_directory,
+    sources,
+    stored_weights,
+)
 from tricks.training.sources import Sources
 from tricks.training.state import Weights
 
@@ -52,9 +61,11 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
     data = sources.load(config, own)
-    sources.check_data(workdir, own, data)
     parts = model_parts.make(config, data, own.functions)
     network = parts.network()
+    if own.functions:
+        batch = assembly.batch_of(data.train, config.data.batch_size)
+        sources.check_made(workdir, own, data, network_check.fingerprint(network, parts.loss, batch))
     shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))
     here = NamedSharding(feed.make_mesh(), PartitionSpec())
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)

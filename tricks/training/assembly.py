@@ -225,7 +225,8 @@ def step(
     )
     updates, opt_state = make_optimizer(static, hyper).update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], measures["loss"].dtype), gradient)
+    dtype = jax.eval_shape(optax.tree.norm, gradient).dtype
+    norm = jax.lax.cond(measure, optax.tree.norm, lambda _: jnp.zeros([], dtype), gradient)
     return TrainState(state.step + 1, params, model_state, opt_state, state.rng), StepMetrics(measures, norm)
 
 

@@ -53,7 +53,7 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
     first = jax.block_until_ready(computed.start())
     opened = run_directory.opened(workdir, configuration.flatten(config))
     with opened as resuming, catch_interrupts() as interrupted:
-        sources.settle(workdir, setup.own, setup.data, resuming)
+        sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
         report.heading(
             setup.data, parameters=optax.tree.size(first.train.params), steps_per_epoch=setup.rules.steps_per_epoch
         )

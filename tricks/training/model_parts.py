@@ -1,7 +1,8 @@
 """The network and the loss of a config for a data set: the library's, or a person's own through the same door."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from tricks import losses, models, options, own_functions
 from tricks.config import Config
 from tricks.data import Dataset
 from tricks.errors import UserError, told_of
-from tricks.losses import Loss
+from tricks.losses import Batch, Loss
 from tricks.models import Network
 from tricks.own_functions import OwnFunction
 from tricks.training import assembly, network_check
@@ -68,17 +69,19 @@ def make(config: Config, data: Dataset, functions: Functions) -> ModelParts:
         build: Callable[..., Network] = models.perceptron
         chosen = perceptron_options(config)
     else:
-        build, chosen = _own_network(own), config.model.options
+        build, chosen = _OwnNetwork(own), config.model.options
     parts = ModelParts(build, example, outputs, chosen, loss)
     with told_of(f"model.build is {config.model.build!r}; "):
         found = network_check.outputs_of(parts.network(), example.features)
     if "loss.name" in functions:
-        with told_of(f"loss.name is {config.loss.name!r}; "):
+        with told_of(f"loss.name is {config.loss.name!r}; "), _of_shapes(found, batch.targets):
             loss = losses.from_function(loss.measures, found, batch.targets, config.loss.outputs)
+            network_check.check_loss(loss, found, data.train.targets)
         parts = parts._replace(loss=loss)
     if functions:
         with told_of(f"model.build is {config.model.build!r}; "):
             network_check.check(parts.network(), loss, batch, outputs)
+            _check_builds_alike(parts, batch)
     return parts
 
 
@@ -135,21 +138,48 @@ def complete_options(config: Config, functions: Functions) -> None:
             )
 
 
-def _own_network(own: OwnFunction) -> Callable[..., Network]:
-    # A run asks for its network several times; what a person has written may take long, or draw.
-    built: dict[Any, Network] = {}
+def _check_builds_alike(parts: ModelParts, batch: Batch) -> None:
+    again = parts.build.again if isinstance(parts.build, _OwnNetwork) else parts.build
+    networks = parts.network(), again(parts.example.features, parts.outputs, **parts.options)
+    one, other = (network_check.fingerprint(network, parts.loss, batch) for network in networks)
+    if one != other:
+        raise ValueError(
+            "two calls give different networks, or different initial weights for one key: draw from the key that init "
+            "is given, and from nothing else"
+        )
 
-    def build(example: Any, outputs: int, **chosen: Any) -> Network:
+
+@contextlib.contextmanager
+def _of_shapes(outputs: Any, targets: Any) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(outputs))
+        raise UserError(
+            f"{error} (outputs of shape {shapes} for targets of {targets.shape}; loss.outputs sets another number)"
+        ) from error
+
+
+class _OwnNetwork:
+    """A person's `build`, called once for each of its arguments: it may take long."""
+
+    def __init__(self, own: OwnFunction) -> None:
+        self._own = own
+        self._built: dict[Any, Network] = {}
+
+    def __call__(self, example: Any, outputs: int, **chosen: Any) -> Network:
         leaves, structure = jax.tree.flatten(example)
         place = (structure, *leaves, outputs, *sorted(chosen.items()))
-        if place not in built:
-            made = own(example, outputs, **chosen)
-            if not (isinstance(made, tuple) and len(made) == 2 and all(map(callable, made))):
-                raise UserError(
-                    f"model.build is {own.name!r}; it gives a {type(made).__name__}; allowed: a tricks.models.Network, "
-                    "such as tricks.models.from_nnx(make_module) or from_functions(init, apply)"
-                )
-            built[place] = Network(*(own_functions.guarded(own, function) for function in made))
-        return built[place]
+        if place not in self._built:
+            self._built[place] = self.again(example, outputs, **chosen)
+        return self._built[place]
 
-    return build
+    def again(self, example: Any, outputs: int, **chosen: Any) -> Network:
+        """The network, built anew."""
+        made = self._own(example, outputs, **chosen)
+        if not (isinstance(made, tuple) and len(made) == 2 and all(map(callable, made))):
+            raise UserError(
+                f"model.build is {self._own.name!r}; it gives a {type(made).__name__}; allowed: a "
+                "tricks.models.Network, such as tricks.models.from_nnx(make_module) or from_functions(init, apply)"
+            )
+        return Network(*(own_functions.guarded(self._own, function) for function in made))

@@ -1,5 +1,6 @@
 """Whether a person's network and loss can be trained, by their shapes and traces, before anything is computed."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,69 @@ def check(network: Network, loss: Loss, batch: Batch, outputs: int) -> None:
     _, trained = jax.eval_shape(lambda *args: network.apply(*args, rng=key), params, model_state, batch.features)
     _check_state(model_state, trained, "training")
     _check_evaluation(network, params, model_state, batch.features)
+
+
+def check_loss(loss: Loss, outputs: Any, targets: np.ndarray) -> None:
+    """Refuses a loss whose measures of one example depend on the others, as by a mistaken broadcast.
+
+    Args:
+        loss: any.
+        outputs: shapes and types of a batch of outputs.
+        targets: some examples.
+
+    Raises:
+        ValueError: another first example changes the measures of the rest.
+    """
+    count = min(4, len(targets))
+    if count < 2:
+        return
+    rng = np.random.default_rng(0)
+
+    def drawn(struct: Any) -> np.ndarray:
+        return rng.normal(size=(count, *struct.shape[1:])).astype(struct.dtype)
+
+    one, targets = jax.tree.map(drawn, outputs), np.asarray(targets[:count])
+    other = jax.tree.map(lambda a: np.concatenate([-a[:1], a[1:]]), one)
+    changed = np.concatenate([targets[-1:], targets[1:]])
+    before, after = loss(one, targets), loss(other, changed)
+    for name in before:
+        if not np.allclose(before[name][1:], after[name][1:], rtol=1e-4, atol=1e-6, equal_nan=True):
+            shapes = ", ".join(str(struct.shape) for struct in jax.tree.leaves(outputs))
+            raise ValueError(
+                f"{name} of an example depends on the other examples of its batch; outputs are of shape {shapes} and "
+                f"targets of {(jax.tree.leaves(outputs)[0].shape[0], *targets.shape[1:])}: give both one shape, and "
+                "take means over all axes but the first"
+            )
+
+
+def fingerprint(network: Network, loss: Loss, batch: Batch) -> str:
+    """Tells networks and losses from others, whatever their functions are made of.
+
+    Args:
+        network: any.
+        loss: any.
+        batch: shapes and types of a batch.
+
+    Returns:
+        A checksum of what is computed for initial weights, and for the loss in evaluation mode.
+    """
+
+    def measured(*state: Any) -> Any:
+        features, targets = state[-1]
+        return loss(network.apply(*state[:-1], features, rng=None)[0], targets)
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(network.init, key)
+    total = hashlib.sha256()
+    for traced in (
+        jax.make_jaxpr(lambda key: network.init(key))(key),
+        jax.make_jaxpr(measured)(*shapes, (batch.features, batch.targets)),
+    ):
+        # Places in memory are in the text of functions.
+        total.update(re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr)).encode())
+        for constant in traced.consts:
+            total.update(_bytes(constant))
+    return total.hexdigest()
 
 
 def check_augmentation(augment: Callable[[jax.Array, Batch], Batch], batch: Batch) -> None:
@@ -116,6 +180,8 @@ def _check_evaluation(network: Network, params: Any, model_state: Any, features:
         return jax.make_jaxpr(lambda *args: network.apply(*args, rng=None))(params, model_state, features)
 
     one, other = trace(), trace()
+    # What is refused of a module that draws is refused here.
+    jax.jit(lambda *args: network.apply(*args, rng=None)).lower(params, model_state, features)
     same = str(one.jaxpr) == str(other.jaxpr) and all(map(_equal, one.consts, other.consts))
     if same and re.search(r"\b(pure|io)_callback\[", str(one.jaxpr)):
         same = _evaluates_alike(network, features)
@@ -151,4 +217,11 @@ def _evaluates_alike(network: Network, features: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return jnp.shape(one) == jnp.shape(other) and np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(value: Any) -> bytes:
+    if jax.dtypes.issubdtype(getattr(value, "dtype", None), jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    return f"{array.dtype}{array.shape}".encode() + array.tobytes()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tricks import config_checks
 from tricks.config import Config
 from tricks.data import Dataset
-from tricks.training import configured, feed, model_parts, sources
+from tricks.training import assembly, configured, feed, model_parts, network_check, sources
 from tricks.training.assembly import Hyper, Static
 from tricks.training.loop import Rules
 from tricks.training.records import Record
@@ -26,6 +26,8 @@ class Setup(NamedTuple):
     on_device: bool
     own: Sources
     """What a person's own files came to."""
+    network: str
+    """Fingerprint of the network and the loss; empty for those of this package."""
 
 
 def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
@@ -54,7 +56,9 @@ def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
         config.data.placement == "auto" and feed.fits_on_device(data.train)
     )
     rules = Rules(plan.steps_per_epoch, total_steps, config.checkpoint.every_epochs)
-    return Setup(data, plan, static, hyper, rules, on_device, own)
+    batch = assembly.batch_of(data.train, config.data.batch_size)
+    network = network_check.fingerprint(assembly.make_network(static), static.loss, batch) if own.functions else ""
+    return Setup(data, plan, static, hyper, rules, on_device, own, network)
 
 
 def inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, Weights], None]:

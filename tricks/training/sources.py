@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.metadata
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -99,13 +100,14 @@ def load(config: Config, sources: Sources) -> Dataset:
     return data._replace(name=fields.name)
 
 
-def settle(workdir: Path, sources: Sources, data: Dataset, resuming: bool) -> None:
+def settle(workdir: Path, sources: Sources, data: Dataset, network: str, resuming: bool) -> None:
     """Keeps the files of a run that begins; refuses to go on with one whose files have changed.
 
     Args:
         workdir: the run directory, which is made or resumed.
         sources: as they are now.
         data: as it is now.
+        network: fingerprint of the network and the loss, as they are now.
         resuming: whether the run was begun before.
 
     Raises:
@@ -114,9 +116,9 @@ def settle(workdir: Path, sources: Sources, data: Dataset, resuming: bool) -> No
     if not (sources.functions or sources.data):
         return
     if not resuming or not (workdir / FILE).exists():
-        _keep(workdir, sources, data)
+        _keep(workdir, sources, data, network)
     else:
-        _check_same(workdir, sources, data)
+        _check_same(workdir, sources, data, network)
 
 
 def kept(workdir: Path, config: Config) -> Sources:
@@ -157,16 +159,17 @@ def kept(workdir: Path, config: Config) -> Sources:
     return Sources(functions, path)
 
 
-def _keep(workdir: Path, sources: Sources, data: Dataset) -> None:
+def _keep(workdir: Path, sources: Sources, data: Dataset, network: str) -> None:
     for field, own in sources.functions.items():
         for relative, file in own_functions.files_of(own).items():
             copy = workdir / FOLDER / field / relative
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
-    write_json(workdir / FILE, _described(sources, data))
+    described = _described(sources, data)
+    write_json(workdir / FILE, {**described, "network": network, "versions": _versions()})
 
 
-def _check_same(workdir: Path, sources: Sources, data: Dataset) -> None:
+def _check_same(workdir: Path, sources: Sources, data: Dataset, network: str) -> None:
     stored, now = _read(workdir), _described(sources, data)
     for field, own in now["functions"].items():
         before = stored["functions"].get(field, {}).get("files", {})
@@ -181,29 +184,40 @@ def _check_same(workdir: Path, sources: Sources, data: Dataset) -> None:
             f"--workdir {workdir} was made with another {sources.data or 'data set'} (data.name), which has changed "
             "since: choose another directory"
         )
-    if stored["checksum"] != now["checksum"]:
-        raise UserError(
-            f"--workdir {workdir} was made with other data than {sources.functions['data.name'].name} (data.name) "
-            "gives now: choose another directory, and let it give the same at every call"
-        )
+    check_made(workdir, sources, data, network)
 
 
-def check_data(workdir: Path, sources: Sources, data: Dataset) -> None:
-    """Refuses data of a person's function that are not those that a run was made with.
+def check_made(workdir: Path, sources: Sources, data: Dataset, network: str) -> None:
+    """Refuses what a person's functions have made, where it is not what a run was made with.
 
     Args:
         workdir: the run directory.
-        sources: of the run, as `kept` gives them.
-        data: that the function has given.
+        sources: of the run.
+        data: that were loaded.
+        network: fingerprint of the network and the loss.
 
     Raises:
-        UserError: they are others.
+        UserError: the data, the network or the loss are others, though the files are the same.
     """
-    if "data.name" in sources.functions and _read(workdir)["checksum"] != _checksum(data):
+    if not sources.functions:
+        return
+    stored = _read(workdir)
+    also = "what it reads beside its Python files has changed, or it draws without a seed"
+    if "data.name" in sources.functions and stored["checksum"] != _checksum(data):
         raise UserError(
             f"--workdir {workdir} cannot be used: {sources.functions['data.name'].name} (data.name) gives other data "
-            "than when it was trained; what the function reads has changed, or it draws without a seed"
+            f"than when the run was made; {also}"
         )
+    # Another version of JAX or Flax may write the same network otherwise.
+    if stored.get("versions") == _versions() and stored["network"] != network:
+        raise UserError(
+            f"--workdir {workdir} cannot be used: the network or the loss of {', '.join(sources.functions)} is another "
+            f"one than when the run was made; {also}"
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("jax", "flax")}
 
 
 def _described(sources: Sources, data: Dataset) -> dict[str, Any]:
