@@ -45,7 +45,7 @@ def test_a_transformer_sorts(tmp_path):
 def test_a_convolutional_network_on_mnist(tmp_path, mnist_directory):
     flags = (
         *("--config.train.epochs=2", "--config.data.train_fraction=0.03", "--config.model.options.width=4"),
-        *("--config.optimizer.learning_rate=0.01", f"--config.data.directory={mnist_directory}"),
+        *("--config.data.batch_size=32", f"--config.data.directory={mnist_directory}"),
     )
     best = _trained(tmp_path / "run", "mnist_cnn", *flags)
     assert best["test"]["accuracy"] > 0.7

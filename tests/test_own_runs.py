@@ -309,16 +309,14 @@ def build(example, outputs, width=4):
             "two calls give different networks, or different initial weights for one key",
         ),
         (
-            {
-                "network": NETWORK.replace(
-                    "self.dropout(x", "nnx.Dropout(0.2, deterministic=False, rngs=self.dropout.rngs)(x"
-                )
-            },
+            {"network": NETWORK.replace("len(x), -1))", "len(x), -1), deterministic=False)")},
             [],
-            "'dropout' in evaluation mode",
+            "its random stream 'dropout.rngs' in evaluation mode",
         ),
         (
-            {"loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets).mean(axis=1) ** 2}"},
+            {
+                "loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets[None]).mean(axis=1) ** 2}"
+            },
             [],
             "loss of an example depends on the other examples of its batch; outputs are of shape (32, 10) and targets",
         ),

