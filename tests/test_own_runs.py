@@ -315,7 +315,7 @@ def build(example, outputs, width=4):
         ),
         (
             {
-                "loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets[None]).mean(axis=1) ** 2}"
+                "loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets[None]).mean(axis=1)}"
             },
             [],
             "loss of an example depends on the other examples of its batch; outputs are of shape (32, 10) and targets",
@@ -361,6 +361,14 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, files, flags, sai
         setup.set_up(config, (tmp_path / "elsewhere", project))
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_measure_that_is_never_finite_cannot_choose_the_best_weights(tmp_path):
+    project = _write(tmp_path, loss=LOSS.replace('"probability": p', '"probability": p, "sure_too": p + jnp.nan'))
+    flags = (f"--config={project}/config.py", "--config.early_stopping.metric=sure_too", "--config.train.epochs=1")
+    done = train(tmp_path / "run", *flags)
+    assert done.status == 3, done
+    assert "early_stopping.metric was finite in no validation" in done.error
 
 
 def test_a_refusal_is_one_line_of_the_command(tmp_path):

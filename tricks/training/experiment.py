@@ -54,9 +54,8 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
     opened = run_directory.opened(workdir, configuration.flatten(config))
     with opened as resuming, catch_interrupts() as interrupted:
         sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
-        report.heading(
-            setup.data, parameters=optax.tree.size(first.train.params), steps_per_epoch=setup.rules.steps_per_epoch
-        )
+        parameters = optax.tree.size(first.train.params)
+        report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.rules.steps_per_epoch)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 
@@ -85,9 +84,10 @@ def train(
         progress = progress_of(jax.device_get(state.stopping), patience)
     chunks = computed.chunks(first_step, rules.total_steps)
     state, progress, status = loop.fit(state, progress, chunks, parts=computed.parts, rules=rules, sinks=sinks)
-    # The initial weights stand in where no validation was ever finite.
-    best_step = max(int(progress.best_step), 0)
+    best_step = max(int(progress.best_step), 0)  # Of an interrupted run the first may be still to come.
     if status != INTERRUPTED:
+        if progress.best_step < 0:
+            raise DivergedError("early_stopping.metric was finite in no validation; look at another measure")
         sinks.record(Record(best_step, rules.epoch_of(best_step), "test", computed.test(state.best)))
     return state, best_step, status
 
