@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tricks.data import load
+from tricks.data import csv_files, load
 from tricks.errors import UserError
 
 _ROWS = 40
@@ -215,6 +215,20 @@ def test_ignored_columns_are_not_even_read(written):
     assert load(path, target="sold", ignore="last, first").columns == ("size",)
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_quotes_where_they_belong_are_read(written, monkeypatch, end):
+    # A line break within the last row, two quotes for one, an empty value, and quotes of a value without them.
+    notes = ['""', '"say ""no"""', '5" pipe', ' "x"', '"one line\nand two"']
+    text = "note,size,sold\n" + "\n".join(f"{notes[row % 5]},{row},{row % 2}" for row in range(_ROWS)) + end
+    names = ('note= "x"', 'note=5" pipe', "note=one line\nand two", 'note=say "no"', "size")
+    for size in (7, 2**18):  # Of the pieces in which quotes are counted.
+        monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", size)
+        for some in (text, text.replace('5" pipe', "pipe").replace(' "x"', "x")):
+            data = load(written(some), target="sold", missing="zero")
+            assert data.columns == names or some != text
+            assert len(_all(data, lambda s: s.targets)) == _ROWS
+
+
 def _changed(old, new):
     return _GOOD.replace(old, new, 1)
 
@@ -253,7 +267,19 @@ _REFUSED = {
     "infinite target": (_changed("\n2.5,", "\ninf,"), {"target": "size"}, r"column 'size' is inf in row 6 \(line 7\)"),
     "misspelt number": (_changed("\n2.5,", "\n2.5x,"), {}, r"column 'size' is '2.5x' in row 6 \(line 7\) and numbers"),
     "dates": (_text(d=lambda r: f"20{r + 10}-01-01", sold=lambda r: r % 2), {}, r"'d' is of type date32.*data\.ignore"),
-    "open quote": (_GOOD + '1,red,"no\n2,red,no\n', {}, r"row 41 \(line 43\) has a quote in column 'sold' that is not"),
+    "open quote": (_GOOD + '1,red,"no\n2,red,no\n', {}, r"line 42 has a quote that is not closed .*: '\"no'"),
+    "open quote between": (
+        'a,note,sold\n20,"m,p\n21,"m",q\n' + "1,u,p\n2,v,q\n" * 20,
+        {},
+        r"line 2 has a quote that is not closed .*: '\"m,p'",
+    ),
+    "open quote in an ignored column": (_GOOD + '1,"red,no\n2,"red",no\n', {"ignore": "colour"}, "line 42 has a quote"),
+    "open quote in the header": (
+        "\ufeff" + _changed("size", '"size'),
+        {"target": "x"},
+        "line 1 has a quote|line 1 .*quote",
+    ),
+    "text after a quote": (_changed("2.5,blue", '2.5,"bl"ue'), {}, r"line 7 has a quote that is not closed"),
     "after a quoted line": (
         _changed("0.0,red", '0.0,"r\ned"').replace("\n2.5,", "\ninf,"),
         {},
