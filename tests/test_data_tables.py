@@ -130,6 +130,18 @@ def test_what_the_targets_are_and_what_the_loss_needs(written, target, task, nam
         assert [names[value] for value in targets] == expected
 
 
+def test_bool_among_several_targets_is_0_and_1(written):
+    text = _text(size=lambda row: row, flag=lambda row: str(row % 3 == 0).lower(), other=lambda row: row % 2)
+    data = load(written(text), target="flag,other", task="classes")
+    assert data.classes == 2
+    sizes, targets = _restored(data)
+    assert targets.tolist() == [[round(size) % 3 == 0, round(size) % 2] for size in sizes[:, 0].tolist()]
+    data = load(written(text), target="flag,other")
+    assert data.classes is None
+    _, targets = _restored(data)
+    assert sorted((targets * data.target_scale + data.target_mean)[:, 0].round(5)) == [0] * 26 + [1] * 14
+
+
 @pytest.mark.parametrize("missing", ["mean", "median", "zero"])
 def test_missing_numbers_are_filled_by_what_training_has(written, missing):
     gaps = {1, 8, 20, 33}
@@ -256,11 +268,25 @@ _REFUSED = {
     "without a name": (_changed("size", ""), {}, "column 1 has no name"),
     "semicolons": (_GOOD.replace(",", ";"), {}, "not separated by commas"),
     "one class": (_GOOD.replace("no", "yes"), {}, "column 'sold' has the one class 'yes'"),
-    "constant": (_text(a=lambda _: 3, sold=lambda row: row % 2), {}, "column 'a' has the one value 3"),
+    "constant": (
+        _text(a=lambda _: 3, sold=lambda row: row % 2),
+        {},
+        "column 'a' has the one value 3; leave it out: data",
+    ),
     "constant text": (_text(a=lambda _: "u", sold=lambda row: row % 2), {}, "column 'a' has the one value 'u'"),
     "all missing": (_text(a=lambda _: "", sold=lambda row: row % 2), {"missing": "mean"}, "'a' has no value at all"),
     "missing": (_changed("\n2.5,", "\n\n,"), {}, r"column 'size' has no value in row 6 \(line 8\).*data\.missing"),
     "missing text": (_changed("2.5,blue", "2.5,"), {}, r"column 'colour' has no value in row 6 \(line 7\)"),
+    "quoted NA": (
+        _changed("2.5,blue", '2.5,"NA"'),
+        {},
+        r"'colour' has no value in row 6 .*; missing are empty cells and the texts NA, NaN, null,",
+    ),
+    "a target of NA": (
+        _changed("2.5,blue,no", "2.5,blue,NA"),
+        {},
+        "'sold' .*; missing are empty cells and the texts NA",
+    ),
     "missing target": (_changed("2.5,blue,no", "2.5,blue,"), {"missing": "mean"}, r"column 'sold' .* in row 6"),
     "infinite": (_changed("\n2.5,", "\n-inf,"), {"missing": "mean"}, r"column 'size' is -inf in row 6 \(line 7\)"),
     "too large": (_changed("\n2.5,", "\n1e39,"), {}, r"column 'size' is 1e\+39 in row 6 \(line 7\)"),
@@ -288,7 +314,7 @@ _REFUSED = {
     "finer than float32": (
         _text(time=lambda row: 1_700_000_000 + row, sold=lambda row: row % 2),
         {},
-        "column 'time' varies by 39 around 1.7e.09, which float32 hardly tells",
+        "'time' varies by 39 around 1.7e.09, which float32 hardly tells; subtract 1.7e.09, or leave it out: data",
     ),
     "split unknown": (_GOOD, {"split_column": "colour"}, "data.split_column is 'colour', which holds 'blue'; allowed"),
     "split is target": (_GOOD, {"split_column": "sold"}, "data.split_column is 'sold', which data.target names too"),
@@ -315,6 +341,19 @@ def test_text_of_many_values_is_refused(tmp_path):
         else:
             with pytest.raises(UserError, match=r"text of 101 different values, such as 'n0'; .*data\.ignore"):
                 load(str(path), target="sold")
+
+
+@pytest.mark.parametrize(("names", "rows", "allowed"), [(20, 39, False), (20, 40, True), (19, 20, True)])
+def test_text_that_hardly_repeats_is_refused(written, names, rows, allowed):
+    text = "share,size,sold\n" + "".join(f"{row % names}%,{row},{row % 2}\n" for row in range(rows))
+    path = written(text + ",1,0\n" * 5)  # A missing value is none that repeats.
+    if allowed:
+        assert len(load(path, target="sold", missing="mean").columns) == names + 1
+    else:
+        with pytest.raises(
+            UserError, match=r"column 'share' is text of 20 different values in 39 rows, .*data\.ignore"
+        ):
+            load(path, target="sold", missing="mean")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from tricks.data.columns import is_number_text
 from tricks.errors import UserError
 
+MISSING = "empty cells and the texts NA, NaN, null, N/A and the like"
 # Rows are cut out of blocks; one that is longer than a block needs larger ones.
 _BLOCK_SIZES = (2**20, 2**24, 2**28)
 _OF_SHORT_BLOCKS = ("straddling", "Empty CSV file or block")
@@ -31,12 +32,14 @@ def names(path: Path) -> list[str]:
         The names.
 
     Raises:
-        UserError: there are none, or they are not text in UTF-8.
+        UserError: there are none, they are not text in UTF-8, or a quote is not closed.
     """
     try:
         header: list[str] = next((row for row in _rows(path, "strict") if row), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(_undecodable(path) or f"{_of(path)}, whose first line cannot be read: {error}") from error
+    if any("\n" in name for name in header) and (wrong := _misquoted(path)):
+        raise UserError(wrong)
     if not any(map(str.strip, header)):
         raise UserError(f"{_of(path)}, which is empty; its first line must name the columns")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
@@ -91,8 +94,7 @@ def read(path: Path, columns: Sequence[str]) -> Any:
             raise UserError(what) from error
     if any(pyarrow.types.is_binary(field.type) for field in table.schema):
         raise UserError(_undecodable(path) or f"{_of(path)}, which is not UTF-8")
-    wrong = _misquoted(path)
-    if wrong:
+    if wrong := _misquoted(path):
         raise UserError(wrong)
     return table
 
