@@ -180,7 +180,9 @@ def test_a_column_that_training_has_no_value_of_is_refused(written):
         part=lambda row: "train" if row < 30 else "test",
         sold=lambda row: row % 2,
     )
-    with pytest.raises(UserError, match="column 'size' has no value in any of the 27 training examples"):
+    with pytest.raises(
+        UserError, match=r"^data\.name is .*own\.csv'; column 'size' has no value in any of the 27 training examples"
+    ):
         load(written(text), target="sold", split_column="part", missing="mean")
 
 
@@ -225,6 +227,8 @@ def test_ignored_columns_are_not_even_read(written):
     assert load(written(text), target="sold", ignore="note").columns == ("size",)
     path = written(text.replace("note", '"last, first"'))
     assert load(path, target="sold", ignore="last, first").columns == ("size",)
+    path = written(text.replace("size,note", " size , note"))
+    assert load(path, target="sold", ignore=" note").columns == (" size ",)
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -249,6 +253,7 @@ _REFUSED = {
     "no target": (_GOOD, {"target": ""}, r"data\.target is empty; .*size, colour, sold"),
     "target misspelt": (_GOOD, {"target": "solt"}, r"data\.target is 'solt'; did you mean sold\? allowed: the columns"),
     "ignore misspelt": (_GOOD, {"ignore": "color"}, r"data\.ignore is 'color'; did you mean colour\?"),
+    "spaces around": (_changed("sold", " sold "), {}, r"data\.target is 'sold'; did you mean ' sold '\? allowed"),
     "target twice": (_GOOD, {"target": "size,size"}, "names one twice"),
     "target ignored": (_GOOD, {"ignore": "sold"}, "data.ignore is 'sold', which data.target names too"),
     "text among numbers": (_GOOD, {"target": "size,sold"}, "names 'sold' among others"),
@@ -330,6 +335,7 @@ def test_refused_in_one_line_with_its_place(written, case):
     with pytest.raises(UserError, match=said) as refused:
         load(written(text), **{"target": "sold", **options})
     assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("data.")
 
 
 def test_text_of_many_values_is_refused(tmp_path):
@@ -394,3 +400,5 @@ def test_files_of_other_kinds_are_refused_with_those_allowed(tmp_path):
 def test_named_sets_refuse_what_only_own_data_can_be_told():
     with pytest.raises(UserError, match=r"data\.target is 'sold', but 'digits' is a set that knows it"):
         load("digits", target="sold")
+    with pytest.raises(UserError, match=r"data\.missing is 'zero', but 'digits' is no table"):
+        load("digits", missing="zero")
