@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -159,7 +160,24 @@ def _with(array, place, value):
 
 
 _REFUSED = {
-    "half a test": ({"x": _X, "y": _Y, "x_test": _X}, {}, "there is 'x_test' for the test, but no test_y"),
+    "half a test": ({"x": _X, "y": _Y, "x_test": _X}, {}, "there is 'x_test' for the test, but no 'y_test'"),
+    "half a test of Keras": (
+        {"x_train": _X, "y_train": _Y, "x_test": _X},
+        {},
+        "'x_test' for the test, but no 'y_test'",
+    ),
+    "half a test of ours": (
+        {"features": _X, "targets": _Y, "test_targets": _Y},
+        {},
+        "'test_targets' for the test, but no 'test_features'",
+    ),
+    "filled": (
+        {"x": _X, "y": _Y},
+        {"missing": "mean"},
+        r"data\.missing is 'mean', but 'mine' is no table; allowed: ref",
+    ),
+    "of which data": ({"x": _X[:3], "y": _Y}, {}, "^data.name is 'mine'; y has 40 examples and x has 3"),
+    "of which field": ({"x": _X, "y": _Y}, {"target": "z"}, "^data.target is 'z'; allowed: the arrays x, y$"),
     "two features": ({"features": _X, "x": _X, "y": _Y}, {}, "both 'features' and 'x'"),
     "no features": ({"a": _X, "y": _Y}, {}, r"no array 'features' .* among a, y; name the targets with data\.target"),
     "no targets": ({"x": _X}, {}, "no array 'targets'"),
@@ -227,7 +245,7 @@ def test_refused_in_one_line(case):
     ],
 )
 def test_what_a_function_may_not_return(returned, said):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=rf"^data\.name is 'mine'; .*({said})"):
         _read(returned=returned)
 
 
@@ -249,6 +267,30 @@ def test_pickles_are_refused_and_never_loaded(tmp_path):
     for path in (folder, tmp_path / "member.npz", tmp_path / "whole.npz"):
         with pytest.raises(UserError, match="a pickle and Python objects are never loaded"):
             load(str(path))
+    assert not bomb.path.exists()
+
+
+@pytest.mark.parametrize("damage", ["pickle", "cut"])
+def test_ignored_arrays_are_not_read(tmp_path, damage):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    bomb = _Bomb()
+    bomb.path = tmp_path / "loaded"
+    arrays = {"x": _X, "y": _Y, "meta, all": np.array([bomb] * _N, object)}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=True)
+    if damage == "cut":
+        cut = folder / "meta, all.npy"
+        cut.write_bytes(cut.read_bytes()[:50])
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    for path in (folder, tmp_path / "own.npz"):
+        assert load(str(path), ignore="meta, all").train.features.shape[1:] == (5,)
+        with pytest.raises(UserError, match="cannot be read"):
+            load(str(path), ignore="x")
+        with pytest.raises(UserError, match=r"data\.ignore is 'meta'; .*allowed: the arrays"):
+            load(str(path), ignore="meta")
     assert not bomb.path.exists()
 
 
@@ -293,6 +335,10 @@ def test_a_folder_may_be_named_as_a_prepared_set_could_be(tmp_path, monkeypatch)
     np.save("own/arrays/x.npy", _X)
     np.save("own/arrays/y.npy", _Y)
     assert load("own/arrays").classes == 3
+    monkeypatch.chdir("own")
+    with pytest.raises(UserError, match=r"unknown data set 'arrays'.* give it as 'arrays/'$"):
+        load("arrays", directory=str(tmp_path))
+    assert load("arrays/").classes == 3
 
 
 def test_arrays_of_a_folder_are_not_read_whole(tmp_path, monkeypatch):

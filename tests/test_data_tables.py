@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tricks.data import load
+from tricks.data import csv_files, load
 from tricks.errors import UserError
 
 _ROWS = 40
@@ -130,6 +130,18 @@ def test_what_the_targets_are_and_what_the_loss_needs(written, target, task, nam
         assert [names[value] for value in targets] == expected
 
 
+def test_bool_among_several_targets_is_0_and_1(written):
+    text = _text(size=lambda row: row, flag=lambda row: str(row % 3 == 0).lower(), other=lambda row: row % 2)
+    data = load(written(text), target="flag,other", task="classes")
+    assert data.classes == 2
+    sizes, targets = _restored(data)
+    assert targets.tolist() == [[round(size) % 3 == 0, round(size) % 2] for size in sizes[:, 0].tolist()]
+    data = load(written(text), target="flag,other")
+    assert data.classes is None
+    _, targets = _restored(data)
+    assert sorted((targets * data.target_scale + data.target_mean)[:, 0].round(5)) == [0] * 26 + [1] * 14
+
+
 @pytest.mark.parametrize("missing", ["mean", "median", "zero"])
 def test_missing_numbers_are_filled_by_what_training_has(written, missing):
     gaps = {1, 8, 20, 33}
@@ -168,7 +180,9 @@ def test_a_column_that_training_has_no_value_of_is_refused(written):
         part=lambda row: "train" if row < 30 else "test",
         sold=lambda row: row % 2,
     )
-    with pytest.raises(UserError, match="column 'size' has no value in any of the 27 training examples"):
+    with pytest.raises(
+        UserError, match=r"^data\.name is .*own\.csv'; column 'size' has no value in any of the 27 training examples"
+    ):
         load(written(text), target="sold", split_column="part", missing="mean")
 
 
@@ -213,6 +227,22 @@ def test_ignored_columns_are_not_even_read(written):
     assert load(written(text), target="sold", ignore="note").columns == ("size",)
     path = written(text.replace("note", '"last, first"'))
     assert load(path, target="sold", ignore="last, first").columns == ("size",)
+    path = written(text.replace("size,note", " size , note"))
+    assert load(path, target="sold", ignore=" note").columns == (" size ",)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_quotes_where_they_belong_are_read(written, monkeypatch, end):
+    # A line break within the last row, two quotes for one, an empty value, and quotes of a value without them.
+    notes = ['""', '"say ""no"""', '5" pipe', ' "x"', '"one line\nand two"']
+    text = "note,size,sold\n" + "\n".join(f"{notes[row % 5]},{row},{row % 2}" for row in range(_ROWS)) + end
+    names = ('note= "x"', 'note=5" pipe', "note=one line\nand two", 'note=say "no"', "size")
+    for size in (7, 2**18):  # Of the pieces in which quotes are counted.
+        monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", size)
+        for some in (text, text.replace('5" pipe', "pipe").replace(' "x"', "x")):
+            data = load(written(some), target="sold", missing="zero")
+            assert data.columns == names or some != text
+            assert len(_all(data, lambda s: s.targets)) == _ROWS
 
 
 def _changed(old, new):
@@ -223,6 +253,7 @@ _REFUSED = {
     "no target": (_GOOD, {"target": ""}, r"data\.target is empty; .*size, colour, sold"),
     "target misspelt": (_GOOD, {"target": "solt"}, r"data\.target is 'solt'; did you mean sold\? allowed: the columns"),
     "ignore misspelt": (_GOOD, {"ignore": "color"}, r"data\.ignore is 'color'; did you mean colour\?"),
+    "spaces around": (_changed("sold", " sold "), {}, r"data\.target is 'sold'; did you mean ' sold '\? allowed"),
     "target twice": (_GOOD, {"target": "size,size"}, "names one twice"),
     "target ignored": (_GOOD, {"ignore": "sold"}, "data.ignore is 'sold', which data.target names too"),
     "text among numbers": (_GOOD, {"target": "size,sold"}, "names 'sold' among others"),
@@ -242,18 +273,44 @@ _REFUSED = {
     "without a name": (_changed("size", ""), {}, "column 1 has no name"),
     "semicolons": (_GOOD.replace(",", ";"), {}, "not separated by commas"),
     "one class": (_GOOD.replace("no", "yes"), {}, "column 'sold' has the one class 'yes'"),
-    "constant": (_text(a=lambda _: 3, sold=lambda row: row % 2), {}, "column 'a' has the one value 3"),
+    "constant": (
+        _text(a=lambda _: 3, sold=lambda row: row % 2),
+        {},
+        "column 'a' has the one value 3; leave it out: data",
+    ),
     "constant text": (_text(a=lambda _: "u", sold=lambda row: row % 2), {}, "column 'a' has the one value 'u'"),
     "all missing": (_text(a=lambda _: "", sold=lambda row: row % 2), {"missing": "mean"}, "'a' has no value at all"),
     "missing": (_changed("\n2.5,", "\n\n,"), {}, r"column 'size' has no value in row 6 \(line 8\).*data\.missing"),
     "missing text": (_changed("2.5,blue", "2.5,"), {}, r"column 'colour' has no value in row 6 \(line 7\)"),
+    "quoted NA": (
+        _changed("2.5,blue", '2.5,"NA"'),
+        {},
+        r"'colour' has no value in row 6 .*; missing are empty cells and the texts NA, NaN, null,",
+    ),
+    "a target of NA": (
+        _changed("2.5,blue,no", "2.5,blue,NA"),
+        {},
+        "'sold' .*; missing are empty cells and the texts NA",
+    ),
     "missing target": (_changed("2.5,blue,no", "2.5,blue,"), {"missing": "mean"}, r"column 'sold' .* in row 6"),
     "infinite": (_changed("\n2.5,", "\n-inf,"), {"missing": "mean"}, r"column 'size' is -inf in row 6 \(line 7\)"),
     "too large": (_changed("\n2.5,", "\n1e39,"), {}, r"column 'size' is 1e\+39 in row 6 \(line 7\)"),
     "infinite target": (_changed("\n2.5,", "\ninf,"), {"target": "size"}, r"column 'size' is inf in row 6 \(line 7\)"),
     "misspelt number": (_changed("\n2.5,", "\n2.5x,"), {}, r"column 'size' is '2.5x' in row 6 \(line 7\) and numbers"),
     "dates": (_text(d=lambda r: f"20{r + 10}-01-01", sold=lambda r: r % 2), {}, r"'d' is of type date32.*data\.ignore"),
-    "open quote": (_GOOD + '1,red,"no\n2,red,no\n', {}, r"row 41 \(line 43\) has a quote in column 'sold' that is not"),
+    "open quote": (_GOOD + '1,red,"no\n2,red,no\n', {}, r"line 42 has a quote that is not closed .*: '\"no'"),
+    "open quote between": (
+        'a,note,sold\n20,"m,p\n21,"m",q\n' + "1,u,p\n2,v,q\n" * 20,
+        {},
+        r"line 2 has a quote that is not closed .*: '\"m,p'",
+    ),
+    "open quote in an ignored column": (_GOOD + '1,"red,no\n2,"red",no\n', {"ignore": "colour"}, "line 42 has a quote"),
+    "open quote in the header": (
+        "\ufeff" + _changed("size", '"size'),
+        {"target": "x"},
+        "line 1 has a quote|line 1 .*quote",
+    ),
+    "text after a quote": (_changed("2.5,blue", '2.5,"bl"ue'), {}, r"line 7 has a quote that is not closed"),
     "after a quoted line": (
         _changed("0.0,red", '0.0,"r\ned"').replace("\n2.5,", "\ninf,"),
         {},
@@ -262,7 +319,7 @@ _REFUSED = {
     "finer than float32": (
         _text(time=lambda row: 1_700_000_000 + row, sold=lambda row: row % 2),
         {},
-        "column 'time' varies by 39 around 1.7e.09, which float32 hardly tells",
+        "'time' varies by 39 around 1.7e.09, which float32 hardly tells; subtract 1.7e.09, or leave it out: data",
     ),
     "split unknown": (_GOOD, {"split_column": "colour"}, "data.split_column is 'colour', which holds 'blue'; allowed"),
     "split is target": (_GOOD, {"split_column": "sold"}, "data.split_column is 'sold', which data.target names too"),
@@ -278,6 +335,7 @@ def test_refused_in_one_line_with_its_place(written, case):
     with pytest.raises(UserError, match=said) as refused:
         load(written(text), **{"target": "sold", **options})
     assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("data.")
 
 
 def test_text_of_many_values_is_refused(tmp_path):
@@ -289,6 +347,19 @@ def test_text_of_many_values_is_refused(tmp_path):
         else:
             with pytest.raises(UserError, match=r"text of 101 different values, such as 'n0'; .*data\.ignore"):
                 load(str(path), target="sold")
+
+
+@pytest.mark.parametrize(("names", "rows", "allowed"), [(20, 39, False), (20, 40, True), (19, 20, True)])
+def test_text_that_hardly_repeats_is_refused(written, names, rows, allowed):
+    text = "share,size,sold\n" + "".join(f"{row % names}%,{row},{row % 2}\n" for row in range(rows))
+    path = written(text + ",1,0\n" * 5)  # A missing value is none that repeats.
+    if allowed:
+        assert len(load(path, target="sold", missing="mean").columns) == names + 1
+    else:
+        with pytest.raises(
+            UserError, match=r"column 'share' is text of 20 different values in 39 rows, .*data\.ignore"
+        ):
+            load(path, target="sold", missing="mean")
 
 
 @pytest.mark.parametrize(
@@ -329,3 +400,5 @@ def test_files_of_other_kinds_are_refused_with_those_allowed(tmp_path):
 def test_named_sets_refuse_what_only_own_data_can_be_told():
     with pytest.raises(UserError, match=r"data\.target is 'sold', but 'digits' is a set that knows it"):
         load("digits", target="sold")
+    with pytest.raises(UserError, match=r"data\.missing is 'zero', but 'digits' is no table"):
+        load("digits", missing="zero")

@@ -2,29 +2,32 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tricks.data.roles import chosen
 from tricks.errors import UserError
 
 
-def read_archive(path: Path) -> dict[str, np.ndarray]:
+def read_archive(path: Path, ignore: str = "") -> dict[str, np.ndarray]:
     """The members of a `.npz` file.
 
     Args:
         path: of the file.
+        ignore: members to leave unread, with commas between.
 
     Returns:
         Arrays by name.
 
     Raises:
-        UserError: it is none, is damaged, or holds a pickle.
+        UserError: it is none, is damaged, or holds a pickle that is not ignored.
     """
     try:
         with open(path, "rb") as file, _archive(np.load(file, allow_pickle=False)) as opened:
-            return {name: _member(path, opened, name) for name in opened.files}
+            return {name: _member(path, opened, name) for name in _used(opened.files, ignore)}
     except UserError:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -33,19 +36,26 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def read_folder(path: Path) -> dict[str, np.ndarray]:
+def read_folder(path: Path, ignore: str = "") -> dict[str, np.ndarray]:
     """The `.npy` files of a folder by their names without the ending, mapped into memory.
 
     Args:
         path: of the folder.
+        ignore: files to leave unread, by their names without the ending, with commas between.
 
     Returns:
         Arrays by name.
 
     Raises:
-        UserError: one cannot be read, or holds a pickle.
+        UserError: one cannot be read, or holds a pickle; or a name to ignore is not there.
     """
-    return {file.stem: _mapped(file) for file in sorted(path.glob("*.npy"))}
+    files = {file.stem: file for file in sorted(path.glob("*.npy"))}
+    return {name: _mapped(files[name]) for name in _used([*files], ignore)}
+
+
+def _used(names: Sequence[str], ignore: str) -> list[str]:
+    ignored = chosen(names, "data.ignore", ignore, "arrays")
+    return [name for name in names if name not in ignored]
 
 
 def _archive(opened: Any) -> np.lib.npyio.NpzFile:

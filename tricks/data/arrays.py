@@ -91,7 +91,9 @@ def assemble(
     twins = {name: twin for name in (target, *features) if (twin := _twin(name, found))}
     if twins and len(twins) < 1 + len(features):
         alone = next(name for name in (target, *features) if name not in twins)
-        raise UserError(f"there is {next(iter(twins.values()))!r} for the test, but no test_{alone}; give both")
+        there, twin = next(iter(twins.items()))
+        other = f"test_{alone}" if twin == f"test_{there}" else f"{alone.removesuffix('_train')}_test"
+        raise UserError(f"there is {twin!r} for the test, but no {other!r}; give both")
     inputs, targets = _part(found, target, features, {name: name for name in (target, *features)})
     test_inputs, test_targets = _part(found, target, features, twins) if twins else (None, None)
     if test_targets is not None:

@@ -8,6 +8,7 @@ from tricks.errors import UserError
 
 # Of the largest magnitude: a column that varies by less has hardly a hundred different values in float32.
 _FINEST = 1e-5
+_LEAVE = "leave it out: data.ignore"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -110,6 +111,18 @@ def numbers(column: Any) -> Any:
     return column
 
 
+def bits(column: Any) -> Any:
+    """A column of bool as 0 and 1, where it has a value.
+
+    >>> import pyarrow
+    >>> bits(pyarrow.chunked_array([[True, None, False]])).to_pylist()
+    [1, None, 0]
+    """
+    import pyarrow
+
+    return _plain(column).cast(pyarrow.int8())
+
+
 def is_number_text(text: str) -> bool:
     """Whether text is a number.
 
@@ -138,7 +151,7 @@ def check_numbers(column: Any, *, zero_is_one: bool) -> Bad | str | None:
         zero_is_one: what is missing will count as a 0.
 
     Returns:
-        What is wrong: of a row, or of the column; None if nothing.
+        What is wrong: of a row, or of the column and what to do; None if nothing.
 
     >>> import pyarrow
     >>> check_numbers(pyarrow.chunked_array([[1.0, float("inf")]]), zero_is_one=False)
@@ -148,16 +161,19 @@ def check_numbers(column: Any, *, zero_is_one: bool) -> Bad | str | None:
 
     least, most = compute.min_max(column).as_py().values()
     if least is None:
-        return "has no value at all"
+        return f"has no value at all; {_LEAVE}"
     largest = max(abs(least), abs(most))
     if largest > _LARGEST:
         bad = compute.greater(compute.abs(column), _LARGEST)
         row = compute.index(bad, True).as_py()
         return Bad(row, f"{column[row].as_py():g}")
     if least == most:
-        return None if zero_is_one and column.null_count and least else f"has the one value {least:g}"
+        return None if zero_is_one and column.null_count and least else f"has the one value {least:g}; {_LEAVE}"
     if most - least < _FINEST * largest:
-        return f"varies by {most - least:g} around {largest:g}, which float32 hardly tells; subtract {least:g}"
+        return (
+            f"varies by {most - least:g} around {largest:g}, which float32 hardly tells; "
+            f"subtract {least:g}, or {_LEAVE}"
+        )
     return None
 
 
@@ -180,11 +196,9 @@ def refuse_other_type(name: str, column: Any) -> None:
     from pyarrow import types
 
     if types.is_null(column.type):
-        raise UserError(f"column {name!r} has no value at all; leave it out: data.ignore")
+        raise UserError(f"column {name!r} has no value at all; {_LEAVE}")
     if not is_text(column) and not is_number(column):
-        raise UserError(
-            f"column {name!r} is of type {column.type}; allowed: numbers, text and bool; leave it out: data.ignore"
-        )
+        raise UserError(f"column {name!r} is of type {column.type}; allowed: numbers, text and bool; {_LEAVE}")
 
 
 def _value_type(kind: Any) -> Any:

@@ -2,16 +2,24 @@
 
 import csv
 import itertools
+import mmap
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tricks.data.columns import is_number_text
 from tricks.errors import UserError
 
+MISSING = "empty cells and the texts NA, NaN, null, N/A and the like"
 # Rows are cut out of blocks; one that is longer than a block needs larger ones.
 _BLOCK_SIZES = (2**20, 2**24, 2**28)
 _OF_SHORT_BLOCKS = ("straddling", "Empty CSV file or block")
+_BYTES_AT_ONCE = 2**18  # Stays in the cache.
+# A quoted value begins and ends at a comma or a line's end; group 1 is the quote that closes it.
+_QUOTED = re.compile(rb'"(?<![^,\r\n]")(?:[^"]++|"")*+("(?=[,\r\n]|\Z))?')
 
 
 def names(path: Path) -> list[str]:
@@ -24,12 +32,14 @@ def names(path: Path) -> list[str]:
         The names.
 
     Raises:
-        UserError: there are none, or they are not text in UTF-8.
+        UserError: there are none, they are not text in UTF-8, or a quote is not closed.
     """
     try:
         header: list[str] = next((row for row in _rows(path, "strict") if row), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(_undecodable(path) or f"{_of(path)}, whose first line cannot be read: {error}") from error
+    if any("\n" in name for name in header) and (wrong := _misquoted(path)):
+        raise UserError(wrong)
     if not any(map(str.strip, header)):
         raise UserError(f"{_of(path)}, which is empty; its first line must name the columns")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
@@ -57,7 +67,7 @@ def read(path: Path, columns: Sequence[str]) -> Any:
         A `pyarrow.Table`; empty values and the usual words for missing ones are null.
 
     Raises:
-        UserError: a row has not as many values as there are columns, or the text is not UTF-8.
+        UserError: a row has not as many values as there are columns, a quote is not closed, or the text is not UTF-8.
     """
     import pyarrow
     from pyarrow import csv as arrow_csv
@@ -78,11 +88,14 @@ def read(path: Path, columns: Sequence[str]) -> Any:
                 continue
             if "Empty CSV" in str(error):
                 raise UserError(f"{_of(path)}, which has no rows") from error
-            what = _undecodable(path) or _ragged(path) or f"{_of(path)}: {str(error).splitlines()[0]}"
+            what = (
+                _undecodable(path) or _misquoted(path) or _ragged(path) or f"{_of(path)}: {str(error).splitlines()[0]}"
+            )
             raise UserError(what) from error
     if any(pyarrow.types.is_binary(field.type) for field in table.schema):
         raise UserError(_undecodable(path) or f"{_of(path)}, which is not UTF-8")
-    _check_quotes_are_closed(path, table)
+    if wrong := _misquoted(path):
+        raise UserError(wrong)
     return table
 
 
@@ -136,21 +149,42 @@ def _ragged(path: Path) -> str | None:
     return None
 
 
-def _check_quotes_are_closed(path: Path, table: Any) -> None:
-    """A quote that is never closed makes one value of all that follows it."""
-    for name in table.column_names:
-        if not table.num_rows:
-            return
-        last = table.column(name)[-1].as_py()
-        if isinstance(last, str) and "\n" in last and not _tail(path).endswith(b'"'):
-            where = place(path, table.num_rows - 1)
-            raise UserError(f"{_of(path)}, whose {where} has a quote in column {name!r} that is not closed")
+def _misquoted(path: Path) -> str | None:
+    """Says where a quote is not closed, which makes one value of rows: by all columns, also those not read."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = 3 if content[:3] == b"\xef\xbb\xbf" else 0
+        if _quotes_pair(content, start):
+            return None
+        # Quotes within a value without quotes around it are text; only the slower search tells.
+        text = content[start:]
+        for found in _QUOTED.finditer(text):
+            if found[1] is None:
+                line = text[: found.start()].count(b"\n") + 1
+                value = found[0][:20].split(b"\n")[0].decode("utf-8", "replace").rstrip("\r")
+                return (
+                    f"{_of(path)}, whose line {line} has a quote that is not closed before a comma or the line's end: "
+                    f"{value!r}; close it, and write a quote within a quoted value twice"
+                )
+    return None
 
 
-def _tail(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 4096))
-        return file.read().rstrip()
+def _quotes_pair(content: mmap.mmap, start: int) -> bool:
+    """Whether every other quote begins a value, and those between end one; two in a row stand for one in a value."""
+    if content.find(b'"', start) < 0:
+        return True
+    edges = np.zeros(256, bool)
+    edges[[*b',\r\n"']] = True
+    count = 0
+    for at in range(start, len(content), _BYTES_AT_ONCE):
+        # With the byte before and the one after; outside the file are line ends.
+        before = content[at - 1 : at] if at > start else b"\n"
+        block = np.frombuffer(before + content[at : at + _BYTES_AT_ONCE + 1] + b"\n", np.uint8)
+        quotes = 1 + np.flatnonzero(block[1 : _BYTES_AT_ONCE + 1] == ord('"'))
+        opening, closing = quotes[count % 2 :: 2], quotes[1 - count % 2 :: 2]
+        if not (edges[block[opening - 1]].all() and edges[block[closing + 1]].all()):
+            return False
+        count += len(quotes)
+    return count % 2 == 0
 
 
 def _is_fraction(text: str) -> bool:

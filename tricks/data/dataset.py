@@ -1,6 +1,7 @@
 """The one interface to all examples, and how their parts are made."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -108,9 +109,10 @@ def load(
     own = read is not None or sources.is_path(name)
     use = {"target": target, "ignore": ignore, "split_column": split_column, "group_column": group_column}
     if own:
-        raw = sources.read_own(name, read, task=task, missing=missing, **use)
+        with _naming(name):
+            raw = sources.read_own(name, read, task=task, missing=missing, **use)
     else:
-        raw = sources.read_set(name, directory, use)
+        raw = sources.read_set(name, directory, missing, use)
     rows = splits.divide(
         name,
         raw,
@@ -121,8 +123,20 @@ def load(
         stratified=_is_stratified(raw, own, stratify),
     )
     if raw.columns and missing != "refuse":
-        imputation.fill(raw.features, rows.train, by=missing, columns=raw.columns)
+        with _naming(name):
+            imputation.fill(raw.features, rows.train, by=missing, columns=raw.columns)
     return _normalized(name, raw, rows, normalization)
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors within that name no field of the config tell which data they are of."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith("data."):
+            raise
+        raise UserError(f"data.name is {name!r}; {error}") from error
 
 
 def _check(field: str, value: object, allowed: tuple[str | None, ...]) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from tricks.errors import UserError
 
+MISSING = "null and NaN"
+
 
 def names(path: Path) -> list[str]:
     """The names of the columns.

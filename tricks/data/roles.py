@@ -85,8 +85,9 @@ def chosen(names: Sequence[str], field: str, given: str, of: str) -> tuple[str, 
     """
     if not given:
         return ()
-    parts = (given,) if given in names else tuple(part.strip() for part in given.split(","))
     there = {*names}
+    split = (given,) if given in there else tuple(given.split(","))
+    parts = tuple(part if part in there else part.strip() for part in split)
     for part in parts:
         if part not in there:
             raise UserError(f"{field} is {given!r}; {missing(names, part, of)}")
@@ -100,9 +101,12 @@ def missing(names: Sequence[str], name: str, of: str) -> str:
 
     >>> missing(["size", "price"], "prize", "columns")
     'did you mean price? allowed: the columns size, price'
+    >>> missing([" y "], "y", "columns")
+    "did you mean ' y '? allowed: the columns  y "
     """
-    close = difflib.get_close_matches(name, names, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
+    close = [known for known in names if known.strip() == name.strip()] or difflib.get_close_matches(name, names, n=1)
+    # Spaces around a name are seen only between quotes.
+    meant = f"did you mean {close[0] if close[0] == close[0].strip() else repr(close[0])}? " if close else ""
     return f"{meant}allowed: the {of} {listed(names)}"
 
 

@@ -30,12 +30,13 @@ def is_path(name: str) -> bool:
     return os.sep in name and folder.is_dir() and (any(folder.glob("*.npy")) or not prepared.is_name(name))
 
 
-def read_set(name: str, directory: str, own_only: Mapping[str, str]) -> Raw:
+def read_set(name: str, directory: str, missing: str, own_only: Mapping[str, str]) -> Raw:
     """Reads a set by its name, bundled or prepared.
 
     Args:
         name: of the set.
         directory: where prepared sets lie.
+        missing: what is done about missing values; no set has any.
         own_only: by field of the config, what only a person's own data can be told.
 
     Returns:
@@ -46,7 +47,13 @@ def read_set(name: str, directory: str, own_only: Mapping[str, str]) -> Raw:
     """
     if os.sep in name and Path(name).is_file():
         raise UserError(f"data.name is {name!r}; of files allowed: .csv, .parquet and .npz, or a folder of .npy files")
-    raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
+    _refuse_filling(name, missing)
+    try:
+        raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
+    except UserError as error:
+        if any(Path(name).glob("*.npy")):
+            raise UserError(f"{error}; to read the folder of .npy files give it as {name + os.sep!r}") from error
+        raise
     for field, value in own_only.items():
         if value:
             raise UserError(
@@ -92,17 +99,31 @@ def read_own(
         "split_column": split_column,
         "group_column": group_column,
     }
-    if function is not None:
-        return arrays.assemble(arrays.named(function()), **use)  # type: ignore[arg-type]
     path = Path(name)
+    if function is not None:
+        _refuse_filling(name, missing)
+        return arrays.assemble(arrays.named(function()), **use)  # type: ignore[arg-type]
     try:
         if path.suffix.lower() in tables.SUFFIXES and not path.is_dir():
             return tables.read(path, missing=missing, **use)  # type: ignore[arg-type]
-        found = array_files.read_folder(path) if path.is_dir() else array_files.read_archive(path)
+        _refuse_filling(name, missing)
+        found = array_files.read_folder(path, ignore) if path.is_dir() else array_files.read_archive(path, ignore)
     except FileNotFoundError as error:
         raise UserError(f"data.name is {name!r}; there is no such file") from error
     except OSError as error:
         raise UserError(f"data.name is {name!r}, which cannot be read: {error.strerror or error}") from error
     if not found:
-        raise UserError(f"data.name is {name!r}, which holds no arrays; allowed: a .npz file or a folder of .npy files")
-    return arrays.assemble(found, **use)  # type: ignore[arg-type]
+        but = " but those of data.ignore" if ignore else ""
+        raise UserError(
+            f"data.name is {name!r}, which holds no arrays{but}; allowed: a .npz file or a folder of .npy files"
+        )
+    # What is ignored was not even read.
+    return arrays.assemble(found, **use | {"ignore": ""})  # type: ignore[arg-type]
+
+
+def _refuse_filling(name: str, missing: str) -> None:
+    if missing != "refuse":
+        raise UserError(
+            f"data.missing is {missing!r}, but {name!r} is no table; allowed: refuse. Only missing values of .csv and "
+            f".parquet files can be filled"
+        )

@@ -4,7 +4,7 @@ import collections
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,17 @@ from tricks.errors import UserError
 _FILES = {".csv": csv_files, ".parquet": parquet_files}
 SUFFIXES = tuple(_FILES)
 MOST_CATEGORIES = 100
-Place: TypeAlias = Callable[[int], str]
+_NEARLY_ALL_DIFFER = 20  # Values, of which more than one in two rows would each be a feature of its own.
 _ROWS_AT_ONCE = 8192  # Rows of the features are written together, so that they stay in the cache.
+
+
+class Place(NamedTuple):
+    """How messages tell where a value is."""
+
+    of: Callable[[int], str]
+    """Of a row."""
+    missing: str
+    """What the file's format takes for a missing value."""
 
 
 def read(
@@ -33,11 +42,12 @@ def read(
     """Reads a table, an example in each row.
 
     Numbers are features as they are; of text and bool each different value is one, `column=value`, 1 where a row has it
-    and else 0. A missing number is NaN here, a missing text none of the values.
+    and else 0. A missing number is NaN here, a missing text none of the values. Text of more than 100 different values
+    is refused, and of 20 or more in which over half the rows have a value of their own.
 
     Args:
         path: of a `.csv` or `.parquet` file.
-        target: the column of the targets, or several with commas between.
+        target: the column of the targets, or several of numbers or bool (0 and 1) with commas between.
         task: what the loss needs, `classes` or `numbers`; None to go by the target.
         ignore: columns to leave out, with commas between.
         missing: `refuse` missing values, or else what will be done about them.
@@ -74,7 +84,8 @@ def read(
 def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str) -> Raw:
     if not table.num_rows:
         raise UserError(f"data.name is {str(path)!r}, which has no rows")
-    place = functools.partial(_FILES[path.suffix.lower()].place, path)
+    file = _FILES[path.suffix.lower()]
+    place = Place(functools.partial(file.place, path), file.MISSING)
     labelled = _targets(table, roles.targets, task, place)
     parts = groups = None
     if roles.split:
@@ -113,11 +124,12 @@ def _targets(table: Any, names: Sequence[str], task: str | None, place: Place) -
 
 
 def _target_numbers(table: Any, name: str, place: Place) -> np.ndarray:
-    if columns.is_text(table.column(name)):
+    column = table.column(name)
+    if columns.is_text(column) and not columns.is_bool(column):
         raise UserError(
-            f"data.target names {name!r} among others, which is not of numbers; allowed: it alone, or numbers"
+            f"data.target names {name!r} among others, which is not of numbers; allowed: it alone, or numbers and bool"
         )
-    column = columns.numbers(table.column(name))
+    column = columns.bits(column) if columns.is_bool(column) else columns.numbers(column)
     _refuse_missing(column, name, "data.target", place)
     values = column.to_numpy()
     if values.dtype.kind == "f":
@@ -125,7 +137,9 @@ def _target_numbers(table: Any, name: str, place: Place) -> np.ndarray:
             finite = np.isfinite(values.astype(np.float32))
         if not finite.all():
             row = int(finite.argmin())
-            raise UserError(f"column {name!r} is {values[row]:g} in {place(row)}; allowed: finite numbers of float32")
+            raise UserError(
+                f"column {name!r} is {values[row]:g} in {place.of(row)}; allowed: finite numbers of float32"
+            )
     return values
 
 
@@ -140,7 +154,10 @@ def _complete(table: Any, name: str, field: str, place: Place) -> columns.Catego
 def _refuse_missing(column: Any, name: str, field: str, place: Place) -> None:
     row = columns.first_null(column)
     if row is not None:
-        raise UserError(f"column {name!r} of {field} has no value in {place(row)}; fill it in, or leave that row out")
+        raise UserError(
+            f"column {name!r} of {field} has no value in {place.of(row)}; "
+            f"fill it in, or leave that row out; missing are {place.missing}"
+        )
 
 
 def _features(table: Any, names: Sequence[str], missing: str, place: Place) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -183,8 +200,9 @@ def _refuse_missing_feature(column: Any, name: str, place: Place) -> None:
     if column.null_count == len(column):
         raise UserError(f"column {name!r} has no value at all; leave it out: data.ignore")
     raise UserError(
-        f"column {name!r} has no value in {place(row)} ({column.null_count} rows without one); "
-        f"allowed: data.missing of mean, median or zero, or leave the column out: data.ignore"
+        f"column {name!r} has no value in {place.of(row)} ({column.null_count} rows without one); "
+        f"allowed: data.missing of mean, median or zero, or leave the column out: data.ignore; "
+        f"missing are {place.missing}"
     )
 
 
@@ -196,6 +214,12 @@ def _text(column: Any, name: str, place: Place) -> columns.Categories:
             f"column {name!r} is text of {len(found.names)} different values, such as {found.names[0]!r}; "
             f"allowed: at most {MOST_CATEGORIES}; leave it out: data.ignore"
         )
+    rows = int((found.codes >= 0).sum())
+    if len(found.names) >= _NEARLY_ALL_DIFFER and 2 * len(found.names) > rows:
+        raise UserError(
+            f"column {name!r} is text of {len(found.names)} different values in {rows} rows, such as "
+            f"{found.names[0]!r}; allowed: at most half as many as rows; leave it out: data.ignore"
+        )
     if len(found.names) + (found.codes < 0).any() < 2:
         what = f"has the one value {found.names[0]!r}" if found.names else "has no value at all"
         raise UserError(f"column {name!r} {what}; leave it out: data.ignore")
@@ -206,7 +230,7 @@ def _refuse_misspelt_number(found: columns.Categories, name: str, place: Place) 
     wrong = columns.misspelt_number(found)
     if wrong:
         raise UserError(
-            f"column {name!r} is {wrong.what!r} in {place(wrong.row)} and numbers elsewhere; "
+            f"column {name!r} is {wrong.what!r} in {place.of(wrong.row)} and numbers elsewhere; "
             f"correct it, or empty it if it is missing, or leave the column out: data.ignore"
         )
 
@@ -218,7 +242,7 @@ def _numbers(column: Any, name: str, missing: str, place: Place) -> Any:
         _refuse_missing_feature(column, name, place)
     bad = columns.check_numbers(column, zero_is_one=missing == "zero")
     if isinstance(bad, columns.Bad):
-        raise UserError(f"column {name!r} is {bad.what} in {place(bad.row)}; allowed: finite numbers of float32")
+        raise UserError(f"column {name!r} is {bad.what} in {place.of(bad.row)}; allowed: finite numbers of float32")
     if bad:
-        raise UserError(f"column {name!r} {bad}; or leave it out: data.ignore")
+        raise UserError(f"column {name!r} {bad}")
     return column
