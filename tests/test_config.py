@@ -33,6 +33,7 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         "seed": 0,
         "data.test_fraction": 0.2,
         "data.train_fraction": 1.0,
+        "data.standardize_targets": True,
         **dict.fromkeys((f"data.augment.{name}" for name in _STRENGTHS), 0),
         "loss.outputs": 0,
         "data.batch_size": 32,
@@ -185,7 +186,14 @@ def test_batch_of_one_with_batch_normalization_is_refused():
 
 
 def test_every_field_has_a_check():
-    free = {"model.batch_norm", "optimizer.nesterov", "data.directory", "escape.enabled", "escape.noise"}
+    free = {
+        "model.batch_norm",
+        "data.standardize_targets",
+        "optimizer.nesterov",
+        "data.directory",
+        "escape.enabled",
+        "escape.noise",
+    }
     # Names that the library has are checked by the library: tests/test_configured.py.
     named = {"model.activation", "model.initializer", "loss.name", "optimizer.name", "schedule.shape"}
     named |= {"early_stopping.metric", "model.build", "data.augment.function"}

@@ -353,3 +353,12 @@ def test_arrays_of_a_folder_are_not_read_whole(tmp_path, monkeypatch):
     load(str(folder))
     assert modes == ["r", "r"]
     assert (folder / "x.npy").read_bytes() == before
+
+
+def test_targets_that_are_probabilities_stay_as_they_are():
+    shares = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    split = load("made", read=lambda: (np.eye(50), shares), standardize_targets=False, stratify="no")
+    for part in (split.train, split.validation, split.test):
+        np.testing.assert_allclose(part.targets.sum(axis=1), 1, rtol=1e-6)
+    assert split.target_mean is None
+    assert split.target_scale is None

@@ -314,9 +314,7 @@ def build(example, outputs, width=4):
             "its random stream 'dropout.rngs' in evaluation mode",
         ),
         (
-            {
-                "loss": "def focal(outputs, targets):\n    return {'loss': (outputs[:, :1] - targets[None]).mean(axis=1)}"
-            },
+            {"loss": "def focal(outputs, y):\n    return {'loss': (outputs[:, :1] - y[None]).mean(axis=1)}"},
             [],
             "loss of an example depends on the other examples of its batch; outputs are of shape (32, 10) and targets",
         ),

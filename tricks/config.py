@@ -79,6 +79,8 @@ class DataConfig:
     """Values that a table lacks: `refuse` them, or fill in the `mean`, the `median` or `zero`."""
     normalization: str = "feature"
     """Mean 0 and deviation 1 for each `feature`, for each `channel` (the last axis), or `none`."""
+    standardize_targets: bool = True
+    """Give targets that are numbers mean 0 and deviation 1; false for probabilities, and other scales that matter."""
     split_column: str = ""
     """Column that says train, validation or test."""
     group_column: str = ""

@@ -24,6 +24,7 @@ FIELDS = {
     "data.ignore": Values(("",), (*_WORD[1:], ",")),
     "data.missing": Values(("refuse", "mean"), _WORD),
     "data.normalization": Values(("feature", "channel", "none"), _WORD),
+    "data.standardize_targets": Values(("true", "false"), _SWITCH),
     "data.split_column": Values(("",), _WORD[1:]),
     "data.group_column": Values(("",), _WORD[1:]),
     "data.stratify": Values(("auto", "yes", "no"), _WORD),

@@ -58,6 +58,7 @@ def load(
     ignore: str = "",
     missing: str = "refuse",
     normalization: str = "feature",
+    standardize_targets: bool = True,
     split_column: str = "",
     group_column: str = "",
     stratify: str = "auto",
@@ -83,6 +84,8 @@ def load(
         ignore: columns or arrays to leave out, with commas between.
         missing: `refuse` missing values of a table, or fill numbers by `mean` or `median` of the training part or with
             `zero`; a missing text is then none of the values.
+        standardize_targets: whether targets that are numbers are; otherwise they stay as they are, as probabilities
+            must.
         normalization: of each dimension (`feature`), over all positions of the last axis (`channel`), or `none`.
         split_column: column or array that says train, validation or test; a part it does not name is drawn as ever.
         group_column: column or array whose examples of the same value are all held out or all not.
@@ -125,7 +128,7 @@ def load(
     if raw.columns and missing != "refuse":
         with _naming(name):
             imputation.fill(raw.features, rows.train, by=missing, columns=raw.columns)
-    return _normalized(name, raw, rows, normalization)
+    return _normalized(name, raw, rows, normalization, standardize_targets)
 
 
 @contextlib.contextmanager
@@ -154,7 +157,7 @@ def _is_stratified(raw: Raw, own: bool, stratify: str) -> bool:
     return stratify == "yes" or (stratify == "auto" and own and possible)
 
 
-def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str) -> Dataset:
+def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str, standardize_targets: bool) -> Dataset:
     leaves, structure = jax.tree.flatten(raw.features)
     kinds = jax.tree.leaves(raw.kinds)
     fitted = [
@@ -162,7 +165,7 @@ def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str) -> D
         for leaf, kind in zip(leaves, kinds, strict=True)
     ]
     target_mean = target_scale = None
-    if not raw.classes:
+    if not raw.classes and standardize_targets:
         target_mean, target_scale = target_statistics(raw.targets[rows.train])
 
     def part(features: Any, targets: np.ndarray, chosen: np.ndarray) -> Split:
@@ -171,7 +174,9 @@ def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str) -> D
             for leaf, kind, (mean, scale) in zip(jax.tree.leaves(features), kinds, fitted, strict=True)
         ]
         own = targets[chosen]
-        own = own.astype(np.int32) if raw.classes else ((own - target_mean) / target_scale).astype(np.float32)
+        if target_mean is not None:
+            own = (own - target_mean) / target_scale
+        own = own.astype(np.int32 if raw.classes else np.float32)
         return Split(jax.tree.unflatten(structure, gathered), own)
 
     if rows.test is None:

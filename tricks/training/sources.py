@@ -92,6 +92,7 @@ def load(config: Config, sources: Sources) -> Dataset:
         ignore=fields.ignore,
         missing=fields.missing,
         normalization=fields.normalization,
+        standardize_targets=fields.standardize_targets,
         split_column=fields.split_column,
         group_column=fields.group_column,
         stratify=fields.stratify,
