@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -142,11 +143,11 @@ def _parse(
         if default_config is None or "Traceback" not in str(error):
             raise
         # That of what the file raised, in the message.
-        raise UserError(f"{_of_config(argv)}: {str(error).strip().splitlines()[-1]}") from error
+        raise UserError(f"{_of_config(argv)}: {str(error).strip().splitlines()[-1]}{_place(argv, error)}") from error
     except (Exception, SystemExit) as error:  # Whatever a config file may raise.
         if default_config is None:
             raise
-        raise UserError(f"{_of_config(argv)}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{_of_config(argv)}: {type(error).__name__}: {error}{_place(argv, error)}") from error
 
 
 def _without_options(argv: list[str]) -> tuple[list[str], list[tuple[str, Any]]]:
@@ -168,6 +169,14 @@ def _help(module: str) -> None:
 
 def _of_config(argv: list[str]) -> str:
     return f"--config {', '.join(_config_files(argv))} cannot be read"
+
+
+def _place(argv: list[str], error: BaseException) -> str:
+    """The line of the config file that an error comes from, where it comes from one."""
+    files = {Path(file).resolve() for file in _config_files(argv)}
+    told = "".join([*traceback.format_tb(error.__traceback__), str(error)])
+    lines = [n for file, n in re.findall(r'File "([^"\n]+)", line (\d+)', told) if Path(file).resolve() in files]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def _check_config_file(argv: list[str]) -> None:

@@ -1,8 +1,8 @@
 """Trains a network: tricks train --config=digits [--workdir=DIR] [--config.FIELD=VALUE ...].
 
 The config is one that is shipped, by its name, or a file of one's own: --config=./mine.py. The same command on the same
-workdir goes on where it was interrupted. Fields of the config: tricks/config.py. Exit status: 0 done, 2 a mistake in
-what was asked for, 3 training diverged, 130 interrupted, with a checkpoint saved from the first step on.
+workdir goes on where it was interrupted. Fields of the config: python -m pydoc tricks.config. Exit status: 0 done, 2 a
+mistake in what was asked for, 3 training diverged, 130 interrupted, with a checkpoint saved from the first step on.
 """
 
 from absl import flags

@@ -71,8 +71,8 @@ def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 
     """
     if batch_size > examples:
         raise UserError(
-            f"data.batch_size is {batch_size}; the training part has {examples} examples: choose no more, or a smaller "
-            "data.validation_fraction"
+            f"data.batch_size is {batch_size}; the training part has {examples} examples: choose no more, or leave "
+            "more for training (data.train_fraction, data.validation_fraction)"
         )
     if batch_size % devices:
         near = max(batch_size // devices, 1) * devices

@@ -52,13 +52,16 @@ def find(config: Config, folders: Sequence[Path]) -> Sources:
     Raises:
         UserError: something is missing, or cannot be imported.
     """
-    names = {field: name(config) for field, name in _NAMED.items()}
-    functions = {
-        field: own_functions.load(field, name, folders) for field, name in names.items() if own_functions.is_own(name)
-    }
-    if own_functions.is_own(config.data.name) or not _is_data(config.data.name, folders):
+    functions = {field: own_functions.load(field, name, folders) for field, name in _own_names(config).items()}
+    if "data.name" in functions or not _is_data(config.data.name, folders):
         return Sources(functions, None)
     return Sources(functions, own_functions.find_file("data.name", config.data.name, folders))
+
+
+def _own_names(config: Config) -> dict[str, str]:
+    names = {field: name(config) for field, name in _NAMED.items()}
+    # A file may have a colon in its name.
+    return {field: name for field, name in names.items() if own_functions.is_own(name) and not is_path(name)}
 
 
 def _is_data(name: str, folders: Sequence[Path]) -> bool:
@@ -135,8 +138,7 @@ def kept(workdir: Path, config: Config) -> Sources:
     Raises:
         UserError: a copy or the data is missing or was changed since.
     """
-    names = {field: name(config) for field, name in _NAMED.items()}
-    own = {field: name for field, name in names.items() if own_functions.is_own(name)}
+    own = _own_names(config)
     if not own and not (workdir / FILE).exists():
         return Sources({}, None)
     stored = _read(workdir)
