@@ -401,3 +401,10 @@ def test_choices_run(tmp_path, flags):
     assert done.status == 0, done
     validation = [line["loss"] for line in read_metrics(tmp_path) if line["split"] == "validation"]
     assert validation[-1] < validation[0]
+
+
+@pytest.mark.parametrize("text", ["def get_config():\n    return 1 / 0\n", "x = [\n][0]\n"])
+def test_a_config_that_raises_is_told_with_its_line(tmp_path, text):
+    (tmp_path / "mistaken.py").write_text(text)
+    mistake = run_python("train.py", f"--config={tmp_path}/mistaken.py").mistake()
+    assert re.search(r"mistaken\.py cannot be read: (ZeroDivision|Index)Error: .* \(line [12]\)$", mistake), mistake
