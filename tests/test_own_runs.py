@@ -11,6 +11,7 @@ import pytest
 
 from conftest import interrupt, read_metrics, run_python, train
 from tricks.cli import option_flags
+from tricks.config import Config
 from tricks.diagnosis import finished_run
 from tricks.errors import UserError
 from tricks.training import setup
@@ -382,3 +383,11 @@ def _config(project):
     space: dict = {}
     exec((project / "config.py").read_text(), space)
     return space["get_config"]()
+
+
+def test_targets_that_the_perceptron_does_not_fit_are_refused_too(tmp_path):
+    np.savez(tmp_path / "one_hot.npz", x=np.eye(60, dtype=np.float32), y=np.eye(3, dtype=int)[np.arange(60) % 3])
+    config = Config()
+    config.data.name = str(tmp_path / "one_hot.npz")
+    with pytest.raises(UserError, match=r"gives outputs of shape \(32, 2\) for targets of shape \(32, 3\); the loss"):
+        setup.set_up(config)

@@ -73,6 +73,7 @@ def make(config: Config, data: Dataset, functions: Functions) -> ModelParts:
     parts = ModelParts(build, example, outputs, chosen, loss)
     with told_of(f"model.build is {config.model.build!r}; "):
         found = network_check.outputs_of(parts.network(), example.features)
+        network_check.check_outputs(found, loss, batch.targets, outputs)
     if "loss.name" in functions:
         with told_of(f"loss.name is {config.loss.name!r}; "), _of_shapes(found, batch.targets):
             loss = losses.from_function(loss.measures, found, batch.targets, config.loss.outputs)
@@ -80,7 +81,7 @@ def make(config: Config, data: Dataset, functions: Functions) -> ModelParts:
         parts = parts._replace(loss=loss)
     if functions:
         with told_of(f"model.build is {config.model.build!r}; "):
-            network_check.check(parts.network(), loss, batch, outputs)
+            network_check.check(parts.network(), batch.features)
             _check_builds_alike(parts, batch)
     return parts
 

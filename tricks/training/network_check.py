@@ -27,26 +27,23 @@ def outputs_of(network: Network, features: Any) -> Any:
     return jax.eval_shape(lambda *args: network.apply(*args, rng=None)[0], params, model_state, features)
 
 
-def check(network: Network, loss: Loss, batch: Batch, outputs: int) -> None:
-    """Refuses a network that cannot be trained with a loss.
+def check(network: Network, features: Any) -> None:
+    """Refuses a network that cannot be trained.
 
     Args:
         network: any.
-        loss: any.
-        batch: shapes and types of a batch.
-        outputs: size of the last axis that the loss needs.
+        features: shapes and types of a batch of them.
 
     Raises:
-        ValueError: parameters are not floating-point, the outputs do not fit the targets, the state changes its shapes
-            or changes in evaluation, or two traces of the evaluation differ.
+        ValueError: parameters are not floating-point, the state changes its shapes or changes in evaluation, or two
+            traces of the evaluation differ.
     """
     params, model_state = jax.eval_shape(network.init, jax.random.key(0))
     _check_parameters(params)
-    _check_outputs(outputs_of(network, batch.features), loss, batch.targets, outputs)
     key = jax.random.key(0)
-    _, trained = jax.eval_shape(lambda *args: network.apply(*args, rng=key), params, model_state, batch.features)
+    _, trained = jax.eval_shape(lambda *args: network.apply(*args, rng=key), params, model_state, features)
     _check_state(model_state, trained, "training")
-    _check_evaluation(network, params, model_state, batch.features)
+    _check_evaluation(network, params, model_state, features)
 
 
 def check_loss(loss: Loss, outputs: Any, targets: np.ndarray) -> None:
@@ -146,7 +143,18 @@ def _check_parameters(params: Any) -> None:
             )
 
 
-def _check_outputs(found: Any, loss: Loss, targets: Any, outputs: int) -> None:
+def check_outputs(found: Any, loss: Loss, targets: Any, outputs: int) -> None:
+    """Refuses outputs that a loss cannot take.
+
+    Args:
+        found: shapes and types of a batch of outputs.
+        loss: any.
+        targets: shape and type of those of the batch.
+        outputs: size of the last axis that the loss needs.
+
+    Raises:
+        ValueError: they are of another shape than the targets need, or not floating-point.
+    """
     if loss.output_shape is None:
         return
     needed = loss.output_shape(targets.shape, outputs)
