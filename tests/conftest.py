@@ -91,34 +91,32 @@ def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> R
     return run_python("train.py", f"--workdir={workdir}", *config, *flags, devices=devices, **environment)
 
 
-def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1) -> subprocess.Popen:
+def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1) -> forks.Started:
     """Starts train.py and returns once it has recorded a step."""
     config = [] if any(flag.startswith("--config=") for flag in flags) else [f"--config={PLAIN}"]
-    process = subprocess.Popen(
-        [sys.executable, "train.py", f"--workdir={workdir}", *config, *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**ENVIRONMENT, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+    process = forks.Started(
+        ("train.py", f"--workdir={workdir}", *config, *flags),
+        ROOT,
+        {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        ENVIRONMENT,
     )
     metrics = workdir / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_running():
         lines = metrics.read_text().splitlines() if metrics.exists() else []
         if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= until_step:
             break
         time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be interrupted"
+    assert process.is_running(), "the run ended before it could be interrupted"
     return process
 
 
 def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1) -> tuple[int, str]:
     """Runs train.py and sends it a signal once it has recorded a step; its exit status and all it printed."""
     process = start(workdir, after_step, flags, devices)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    return process.returncode, output
+    process.send(number)
+    status, output, error = process.ended(60)
+    return status, output + error
 
 
 def read_metrics(workdir: Path) -> list[dict]:

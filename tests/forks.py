@@ -43,19 +43,42 @@ def run_script(
     Returns:
         Its exit status, and what it printed to standard output and standard error.
     """
-    with _environment(shared):
-        multiprocessing.forkserver.ensure_running()
-    with tempfile.TemporaryDirectory() as scratch:
-        printed = Path(scratch, "output"), Path(scratch, "error")
-        process = _FORKS.Process(target=_script, args=(list(arguments), folder, dict(environment), printed))
-        process.start()
-        process.join(_LIMIT)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise TimeoutError(f"{' '.join(arguments)} did not end within {_LIMIT} s")
-        output, error = (path.read_text() for path in printed)
-        return process.exitcode, output, error
+    started = Started(arguments, folder, environment, shared)
+    return started.ended(_LIMIT)
+
+
+class Started:
+    """A script that is running in a fork; the arguments are those of `run_script`."""
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], shared: Mapping[str, str]
+    ) -> None:
+        with _environment(shared):
+            multiprocessing.forkserver.ensure_running()
+        self._scratch = tempfile.TemporaryDirectory()
+        self._printed = Path(self._scratch.name, "output"), Path(self._scratch.name, "error")
+        self._command = " ".join(arguments)
+        self._process = _FORKS.Process(target=_script, args=(list(arguments), folder, dict(environment), self._printed))
+        self._process.start()
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    def send(self, number: int) -> None:
+        """Sends a signal."""
+        os.kill(self._process.pid, number)
+
+    def ended(self, limit: float) -> tuple[int, str, str]:
+        """Waits for its end, and gives its exit status, and what it printed to standard output and standard error."""
+        self._process.join(limit)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+            raise TimeoutError(f"{self._command} did not end within {limit} s")
+        output, error = (path.read_text() if path.exists() else "" for path in self._printed)
+        self._scratch.cleanup()
+        return self._process.exitcode, output, error
 
 
 def _script(arguments: list[str], folder: Path, environment: dict[str, str], printed: tuple[Path, Path]) -> None:

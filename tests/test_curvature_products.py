@@ -13,7 +13,7 @@ from flax import nnx
 from jax.experimental import io_callback
 from jax.flatten_util import ravel_pytree
 
-from conftest import run_python
+from conftest import QUICKLY_COMPILED, run_python
 from tricks import curvature, models
 
 RNG = np.random.default_rng(0)
@@ -342,6 +342,6 @@ print("done")
 
 
 def test_one_device_and_eight_give_the_same_products():
-    done = run_python("-c", _SHARDED, devices=8)
+    done = run_python("-c", _SHARDED, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
     assert done.status == 0, done.error[-2000:]
     assert done.output == "done\n"

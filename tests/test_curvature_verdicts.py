@@ -84,7 +84,7 @@ def _is_right(result, values):
     return result.verdict == "degenerate" and abs(values).min() <= result.tolerance and not both
 
 
-@pytest.mark.parametrize(("n", "dense_up_to", "cases"), [(24, 1024, 150), (24, 0, 60), (150, 0, 60)])
+@pytest.mark.parametrize(("n", "dense_up_to", "cases"), [(24, 1024, 150), (24, 0, 60), (150, 0, 40)])
 def test_spectra_over_eight_orders_of_magnitude(n, dense_up_to, cases):
     rng = np.random.default_rng(n + dense_up_to)
     held, undecided = Counter(), 0

@@ -80,9 +80,9 @@ def get_config():
 """
 FILES = {"layers": LAYERS, "network": NETWORK, "loss": LOSS, "data": DATA, "change": CHANGE, "config": CONFIG}
 LONG = (
-    *("--config.train.epochs=40", "--config.train.chunk_steps=5", "--config.checkpoint.every_epochs=3"),
+    *("--config.train.epochs=20", "--config.train.chunk_steps=5", "--config.checkpoint.every_epochs=3"),
     *("--config.escape.enabled", "--config.escape.window=50", "--config.escape.examples=64"),
-    *("--config.curvature.every_epochs=20", "--config.curvature.examples=64", "--config.model.options.width=3"),
+    *("--config.curvature.every_epochs=10", "--config.curvature.examples=64", "--config.model.options.width=3"),
 )
 
 
@@ -162,7 +162,7 @@ def test_it_goes_on_bit_for_bit_and_escapes_and_looks_at_curvature(project):
     assert done.status == 0, done
     kinds = {row["split"] for row in _lines(whole)}
     assert {"escape", "curvature"} <= kinds
-    for number, after in ((signal.SIGINT, 100), (signal.SIGTERM, 700)):
+    for number, after in ((signal.SIGINT, 100), (signal.SIGTERM, 350)):
         status, output = interrupt(cut, number, after, flags)
         assert status == 130, output
     assert train(cut, *flags).status == 0

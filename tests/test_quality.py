@@ -3,7 +3,7 @@
 import json
 import statistics
 
-from conftest import run_python, train
+from conftest import QUICKLY_COMPILED, run_python, train
 
 
 def test_digits_reach_97_5_percent(tmp_path):
@@ -23,7 +23,7 @@ def test_benchmark_writes_a_line_for_each_comparison(tmp_path):
         "train._STEPS, train._EXAMPLES = 10, 1280;"
         "sys.argv[0] = 'scripts/benchmark.py'; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    done = run_python("-c", code, "train", "--rounds=1", f"--json={tmp_path / 'lines'}")
+    done = run_python("-c", code, "train", "--rounds=1", f"--json={tmp_path / 'lines'}", XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
     assert len(lines) >= 4
