@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ PLAIN = ROOT / "tests" / "plain_config.py"
 MNIST_FILES = ROOT.parent / "shared" / "data" / "mnist"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tests compile programs of their own, and run them for less time than that takes; commands run with all optimizations.
+jax.config.update("jax_disable_most_optimizations", True)
 _OF_COMMANDS = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
 if jax.__version_info__ < (0, 11) and "XLA_FLAGS" not in os.environ:
     # Of XLA's two ways of making kernels the one that is compiled sooner, for what runs in this process: a fifth of the
@@ -51,11 +53,13 @@ class Result(NamedTuple):
         return lines[0]
 
 
-# Commands run hundreds of times with the same few programs; each is compiled once.
-_COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
+# Commands run hundreds of times with the same few programs; each is compiled once, for all workers.
+if "COMPILED_BY_TESTS" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="compiled-")
+    os.environ["COMPILED_BY_TESTS"] = _COMPILED.name
 ENVIRONMENT = {
     **_OF_COMMANDS,
-    "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+    "JAX_COMPILATION_CACHE_DIR": os.environ["COMPILED_BY_TESTS"],
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
 }
@@ -122,19 +126,6 @@ def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str],
 def read_metrics(workdir: Path) -> list[dict]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-# Of these every test compiles programs of its own, and runs them for less time than that takes.
-_OF_SMALL_PROGRAMS = ("test_curvature_", "test_escape", "test_saddle_escape", "test_assembly", "test_networks")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_sooner(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leaves out most of XLA's optimizations, which are a quarter of the time; commands run with them."""
-    module = getattr(request.module, "__name__", "")
-    jax.config.update("jax_disable_most_optimizations", module.startswith(_OF_SMALL_PROGRAMS))
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")
