@@ -19,6 +19,10 @@ from conftest import ENVIRONMENT, PLAIN, ROOT, read_metrics, run_python, train
     [
         (["--config.optimizer.learning_rat=1"], "did you mean optimizer.learning_rate?"),
         (["--config.modle.dropout=0.1"], "did you mean model.dropout?"),
+        (
+            ["--config.model.options=3"],
+            "--config.model.options needs the name of an option: --config.model.options.NAME",
+        ),
         (["--config.xyz=1"], "is no field of the config"),
         (["--noconfig.model.batchnorm"], "did you mean model.batch_norm?"),
         (["--cofnig.seed=1"], "unknown flag --cofnig.seed"),
@@ -408,3 +412,12 @@ def test_a_config_that_raises_is_told_with_its_line(tmp_path, text):
     (tmp_path / "mistaken.py").write_text(text)
     mistake = run_python("train.py", f"--config={tmp_path}/mistaken.py").mistake()
     assert re.search(r"mistaken\.py cannot be read: (ZeroDivision|Index)Error: .* \(line [12]\)$", mistake), mistake
+
+
+def test_a_config_imports_what_lies_beside_it(tmp_path):
+    (tmp_path / "common_parts.py").write_text("EPOCHS = -7\n")
+    (tmp_path / "mine.py").write_text(
+        "import common_parts\nfrom tricks.config import Config\n"
+        "def get_config():\n    config = Config()\n    config.train.epochs = common_parts.EPOCHS\n    return config\n"
+    )
+    assert "train.epochs is -7" in train(tmp_path / "run", f"--config={tmp_path}/mine.py").mistake()

@@ -84,6 +84,7 @@ def test_a_kept_copy_believes_to_lie_where_it_was_written(tmp_path):
             r"model.build is '.*'; network.py has no function biuld; did you mean build\? functions there: build",
         ),
         ("netwrok.py:build", r"model.build is 'netwrok.py'; there is no such file in .*"),
+        ("./:build", r"model.build is './:build'; ./ is a folder; allowed: file.py:function"),
         ("/nowhere/network.py:build", r"model.build is '/nowhere/network.py'; there is no such file$"),
         ("nowhere.network:build", "model.build is 'nowhere.network:build'; there is no module nowhere.network: "),
         ("network.py:", "model.build is 'network.py:'; allowed: file.py:function or package.module:function"),
@@ -131,6 +132,7 @@ def test_options_have_the_defaults_of_the_function():
     complete_ones = {"width": 32, "rate": 0.1, "batch_norm": True, "kind": "relu", "sizes": (3, 3), "seed": None}
     assert complete(_build, "model.options", {}, positional=2) == complete_ones
     given = {"rate": 1, "kind": 3, "sizes": 5, "seed": "any"}
+    assert complete(_build, "model.options", {"sizes": (4, 5, 6)}, positional=2)["sizes"] == (4, 5, 6)
     assert complete(_build, "model.options", given, positional=2) == {
         **complete_ones,
         "rate": 1.0,
@@ -150,6 +152,8 @@ def test_options_have_the_defaults_of_the_function():
         ({"width": True}, "model.options.width is True; it must be of type int"),
         ({"width": "a"}, "model.options.width is 'a'; it must be of type int"),
         ({"rate": "a"}, "model.options.rate is 'a'; it must be of type float"),
+        ({"sizes": (64, "a")}, r"model.options.sizes\[1\] is 'a'; it must be of type int, as its default 3 is"),
+        ({"sizes": 1.5}, r"model.options.sizes\[0\] is 1.5; it must be of type int"),
         ({"batch_norm": 1}, "model.options.batch_norm is 1; it must be of type bool"),
     ],
 )

@@ -68,8 +68,10 @@ def _like(value: Any, default: Any, field: str) -> Any:
         return float(value)
     if kind is str and type(value) in (int, float, bool):
         return str(value)
-    if kind is tuple and type(value) in (int, float, str):
-        return (value,)
+    if kind is tuple and type(value) in (bool, int, float, str):
+        value = (value,)
+    if kind is tuple and type(value) is tuple and len({type(element) for element in default}) == 1:
+        return tuple(_like(element, default[0], f"{field}[{place}]") for place, element in enumerate(value))
     if type(value) is not kind:
         raise UserError(f"{field} is {value!r}; it must be of type {kind.__name__}, as its default {default!r} is")
     return value

@@ -84,6 +84,8 @@ def load(
         own = OwnFunction(field, name, folders[0], folders[0] / main)
     elif is_file:
         file = find_file(field, place, folders)
+        if file.is_dir():
+            raise UserError(f"{field} is {name!r}; {place} is a folder; allowed: file.py:function")
         own = OwnFunction(field, name, file.parent, file)
     else:
         own = _module_named(field, name, place, folders)

@@ -131,6 +131,8 @@ def _parse(
         _check_config_fields(argv[1:])
         argv = shipped.in_flags(argv)
         _check_config_file(argv)
+        # A config may import what lies beside it, which hides nothing that is installed.
+        sys.path.extend(str(Path(file).resolve().parent) for file in _config_files(argv))
     try:
         return flags.FLAGS(argv)[1:]
     except flags.UnrecognizedFlagError as error:
@@ -199,6 +201,8 @@ def _check_config_fields(arguments: list[str]) -> None:
         name = argument.lstrip("-").removeprefix("no").split("=")[0]
         if argument.startswith("-") and name.startswith("config."):
             field = name.removeprefix("config.")
+            if f"{field}." in config.OPTIONS:
+                raise UserError(f"--{name} needs the name of an option: --{name}.NAME=VALUE")
             if field not in fields:
                 close = difflib.get_close_matches(field, fields, n=1)
                 meant = f"did you mean {close[0]}?" if close else f"fields: {', '.join(fields)}"

@@ -161,7 +161,12 @@ def check_outputs(found: Any, loss: Loss, targets: Any, outputs: int) -> None:
     shape = getattr(found, "shape", None)
     if shape != needed:
         given = f"outputs of shape {shape}" if shape is not None else f"a {type(found).__name__} for outputs"
-        raise ValueError(f"it gives {given} for targets of shape {targets.shape}; the loss needs {needed}")
+        # Classes in several places look the same, so this is no more than a guess.
+        hint = "; targets that are one-hot rows are given as classes: argmax(axis=1)"
+        one_hot = loss.takes == "classes" and len(targets.shape) == 2 and needed[-1] == 2
+        raise ValueError(
+            f"it gives {given} for targets of shape {targets.shape}; the loss needs {needed}{hint if one_hot else ''}"
+        )
     if not jnp.issubdtype(found.dtype, jnp.floating):
         raise ValueError(f"its outputs are of {found.dtype}; allowed: floating-point numbers")
 
