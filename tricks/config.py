@@ -96,6 +96,8 @@ class DataConfig:
     """Share of all examples that is held out for the test, where a set has no test part; always the same ones."""
     train_fraction: float = 1.0
     """Share of the training part that is used; a smaller one is a part of a larger one."""
+    label_noise: float = 0.0
+    """Share of the training examples that are given another class, drawn with the seed."""
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     directory: str = ""
     """Where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""

@@ -78,6 +78,7 @@ _RANGES: dict[str, _Check] = {
     "data.batch_size": _AT_LEAST_1,
     "data.validation_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
     "data.test_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
+    "data.label_noise": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),
     "data.train_fraction": (lambda v: 0 < v <= 1, "0 < value <= 1"),
     "data.augment.shift": _NOT_NEGATIVE,
     "data.augment.rotation": _NOT_NEGATIVE,

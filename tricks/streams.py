@@ -7,6 +7,8 @@ the same run. The first orders all examples, the second those that it left for t
 | --- | --- | --- |
 | order | the examples of epoch e | `order(seed, e)` |
 | split | the examples that are held out for validation, or for the test | `split(seed)` |
+| settings | the random settings of a sweep | `settings(seed)` |
+| label noise | the training examples whose class is another one | `label_noise(seed)` |
 | training subset | the training examples that are used, where not all are | `training_subset(seed)` |
 | curvature sample, escape sample, spectrum sample | the examples looked at | `sample(seed, name)` |
 | initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
@@ -22,8 +24,10 @@ import numpy as np
 __all__ = [
     "TrainingKeys",
     "augmentation",
+    "label_noise",
     "order",
     "sample",
+    "settings",
     "split",
     "training_keys",
     "training_subset",
@@ -34,6 +38,8 @@ __all__ = [
 # Not 0 and 1, which the keys of training have.
 _MEASURES = {"curvature": 11, "escape": 12, "spectrum": 13}
 _TRAINING_SUBSET = 21
+_LABEL_NOISE = 22
+_SETTINGS = 31
 
 
 class TrainingKeys(NamedTuple):
@@ -83,6 +89,31 @@ def training_subset(seed: int) -> np.random.Generator:
         A generator at its start.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_TRAINING_SUBSET,)))
+
+
+def label_noise(seed: int) -> np.random.Generator:
+    """Of the training examples whose class is replaced, the first of one order, and of what replaces it: a smaller
+    share is a part of a larger one.
+
+    Args:
+        seed: of the run.
+
+    Returns:
+        A generator at its start.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_LABEL_NOISE,)))
+
+
+def settings(seed: int) -> np.random.Generator:
+    """Of the settings that a sweep tries at random.
+
+    Args:
+        seed: of the sweep's config.
+
+    Returns:
+        A generator at its start.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SETTINGS,)))
 
 
 def sample(seed: int, name: str) -> np.random.Generator:

@@ -29,6 +29,7 @@ FIELDS = {
     "data.group_column": Values(("",), _WORD[1:]),
     "data.stratify": Values(("auto", "yes", "no"), _WORD),
     "data.test_fraction": Values(("0.2", "0.5"), (*_NUMBER, "0", "1", "0.9999", "1e-9")),
+    "data.label_noise": Values(("0", "0.2", "1"), (*_NUMBER, "1.1", "-0.1")),
     "data.train_fraction": Values(("1", "0.5"), (*_NUMBER, "0", "1.1", "1e-9")),
     "data.augment.shift": Values(("0", "1"), (*_NUMBER, "1e30")),
     "data.augment.rotation": Values(("0", "30"), (*_NUMBER, "1e30")),

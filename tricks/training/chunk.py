@@ -1,5 +1,6 @@
 """Many training steps in one dispatch."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,14 +26,29 @@ class ChunkMetrics(NamedTuple):
     """Whether all weights are finite after the last step."""
 
 
+def rows_of(examples: Any, rows: jax.Array) -> Any:
+    """The examples of a batch.
+
+    Args:
+        examples: pytree of arrays (n, ...).
+        rows: (batch,) of them.
+
+    Returns:
+        Pytree of arrays (batch, ...).
+    """
+    return jax.tree.map(lambda a: a[rows], examples)
+
+
 def run(
     static: Static,
     hyper: Hyper,
     state: TrainState,
-    examples: Batch,
+    examples: Any,
     indices: jax.Array,
     first: int | jax.Array = 0,
     last: int | jax.Array | None = None,
+    *,
+    gather: Callable[[Any, jax.Array], Batch] = rows_of,
 ) -> tuple[TrainState, ChunkMetrics]:
     """Takes one step after another, each on a batch that is gathered from examples on the device.
 
@@ -40,10 +56,11 @@ def run(
         static: what is fixed.
         hyper: the numbers.
         state: before the first of the steps.
-        examples: arrays (n, ...) on the device.
+        examples: a `Batch` of arrays (n, ...) on the device, or what else `gather` takes.
         indices: (steps, batch) rows of the examples.
         first: step of the chunk to begin with; a number, or traced: then one program serves for every part of a chunk.
         last: step of the chunk before which to end; None for all.
+        gather: `gather(examples, rows) -> Batch`.
 
     Returns:
         The state after the last of the steps, and what was measured.
@@ -55,7 +72,7 @@ def run(
 
     def body(i: Any, carry: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
         state, kept = carry
-        batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a[indices[i]], sharding), examples)
+        batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, sharding), gather(examples, indices[i]))
         state, metrics = assembly.step(static, hyper, state, batch, i == last - 1)
         return state, jax.tree.map(lambda rows, one: rows.at[i].set(one.astype(dtype)), kept, metrics)
 

@@ -15,7 +15,7 @@ from tricks.errors import UserError, told_of
 from tricks.losses import Batch
 from tricks.training import assembly, feed, model_parts, network_check, optimizer
 from tricks.training.assembly import EscapePlan, Hyper, Static
-from tricks.training.model_parts import Functions, ModelParts
+from tricks.training.model_parts import Functions
 
 # Options of the network that are numbers, and so may be traced.
 _MODEL_NUMBERS = ("dropout", "noise", "input_noise", "batch_norm_momentum")
@@ -125,21 +125,16 @@ def assemble(
     """
     parts = model_parts.make(config, data, functions)
     check_metric(config, parts.loss.names)
-    numbers_of_model = {} if "model.build" in functions else _numbers_of(parts)
-    chosen = vars(config.optimizer)
-    family = optimizer.family(config.optimizer.name)
-    options = {name: chosen[name] for name in family.arguments if isinstance(chosen[name], bool)}
-    numbers = {name: chosen[name] for name in ("learning_rate", *family.arguments) if name not in options}
-    decays = {name: chosen[name] for name in ("l1", "l2") if not optimizer.is_off(chosen[name])}
+    hyper = numbers(config, total_steps, of_model="model.build" not in functions)
     metric = config.early_stopping.metric
     static = Static(
         network=parts.build,
         example=parts.example,
         outputs=parts.outputs,
-        options=tuple(sorted((n, value) for n, value in parts.options.items() if n not in numbers_of_model)),
+        options=tuple(sorted((n, value) for n, value in parts.options.items() if n not in hyper.model)),
         loss=parts.loss,
         optimizer=config.optimizer.name,
-        optimizer_options=tuple(sorted(options.items())),
+        optimizer_options=tuple(sorted(_choices(config).items())),
         schedule=config.schedule.shape,
         monitored=metric,
         falls=_falls(config),
@@ -147,9 +142,31 @@ def assemble(
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
         augment=functions.get("data.augment.function"),
     )
-    hyper = Hyper(
-        model=numbers_of_model,
-        optimizer=numbers | decays,
+    with told_of("optimizer."):
+        assembly.make_optimizer(static, hyper)
+    _check_augmentation(config, static, hyper, assembly.batch_of(data.train, config.data.batch_size))
+    return static, hyper
+
+
+def numbers(config: Config, total_steps: int, *, of_model: bool = True) -> Hyper:
+    """The numbers of a config.
+
+    Args:
+        config: one that `check` has passed.
+        total_steps: of the run.
+        of_model: whether the options of the model are those of the perceptron, of which numbers may be traced.
+
+    Returns:
+        `Hyper`, without what is off.
+    """
+    chosen = vars(config.optimizer)
+    choices = _choices(config)
+    names = ("learning_rate", *optimizer.family(config.optimizer.name).arguments)
+    decays = {name: chosen[name] for name in ("l1", "l2") if not optimizer.is_off(chosen[name])}
+    model = {name: getattr(config.model, name) for name in _MODEL_NUMBERS} if of_model else {}
+    return Hyper(
+        model={name: value for name, value in model.items() if not optimizer.is_off(value)},
+        optimizer={name: chosen[name] for name in names if name not in choices} | decays,
         schedule={
             "warmup_steps": config.schedule.warmup_steps,
             "total_steps": total_steps,
@@ -163,10 +180,6 @@ def assemble(
             name: value for name in _STRENGTHS if not optimizer.is_off(value := getattr(config.data.augment, name))
         },
     )
-    with told_of("optimizer."):
-        assembly.make_optimizer(static, hyper)
-    _check_augmentation(config, static, hyper, assembly.batch_of(data.train, config.data.batch_size))
-    return static, hyper
 
 
 def _check_augmentation(config: Config, static: Static, hyper: Hyper, batch: Batch) -> None:
@@ -195,9 +208,12 @@ def _escape_plan(config: Config, data: Dataset, mesh: Mesh) -> EscapePlan:
     )
 
 
-def _numbers_of(parts: ModelParts) -> dict[str, Any]:
+def _choices(config: Config) -> dict[str, bool]:
+    chosen = vars(config.optimizer)
     return {
-        name: value for name, value in parts.options.items() if name in _MODEL_NUMBERS and not optimizer.is_off(value)
+        name: chosen[name]
+        for name in optimizer.family(config.optimizer.name).arguments
+        if isinstance(chosen[name], bool)
     }
 
 

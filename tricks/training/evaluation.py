@@ -41,28 +41,50 @@ def sums(network: Network, loss: Loss, weights: Weights, block: Block) -> Sums:
         For each measure (batches,) sums; padding counts nothing.
     """
 
-    def body(_: None, x: Block) -> tuple[None, Sums]:
-        outputs, _state = network.apply(weights.params, weights.model_state, x.batches.features, rng=None)
-        measures = loss(outputs, x.batches.targets)
-        # where, not a product, because NaN times zero is NaN.
-        return None, jax.tree.map(lambda measure: jnp.sum(jnp.where(x.counts > 0, measure, 0)), measures)
-
-    return jax.lax.scan(body, None, block)[1]
+    return jax.lax.scan(lambda _, x: (None, _sums_of_batch(network, loss, weights, x)), None, block)[1]
 
 
-def blocks(split: Split, mesh: Mesh, *, on_device: bool = True) -> list[Block]:
+def sums_of_rows(network: Network, loss: Loss, weights: Weights, block: Block, rows: jax.Array) -> Sums:
+    """The same over some of the batches of a block.
+
+    Args:
+        network: that is evaluated.
+        loss: whose measures are taken.
+        weights: of the network.
+        block: the examples.
+        rows: (batches,) places of the batches in the block.
+
+    Returns:
+        For each measure (batches,) sums.
+    """
+
+    def body(_: None, row: jax.Array) -> tuple[None, Sums]:
+        return None, _sums_of_batch(network, loss, weights, jax.tree.map(lambda a: a[row], block))
+
+    return jax.lax.scan(body, None, rows)[1]
+
+
+def _sums_of_batch(network: Network, loss: Loss, weights: Weights, x: Block) -> Sums:
+    outputs, _state = network.apply(weights.params, weights.model_state, x.batches.features, rng=None)
+    measures = loss(outputs, x.batches.targets)
+    # where, not a product, because NaN times zero is NaN.
+    return jax.tree.map(lambda measure: jnp.sum(jnp.where(x.counts > 0, measure, 0)), measures)
+
+
+def blocks(split: Split, mesh: Mesh, *, on_device: bool = True, most: int = _BATCH) -> list[Block]:
     """Cuts a split into blocks of equal batches, the last one padded with examples that count nothing.
 
     Args:
         split: what to evaluate on.
         mesh: the devices; batches are divided among them.
         on_device: put the blocks on the device; else they wait on the host.
+        most: examples in a batch.
 
     Returns:
         Blocks that hold every example once.
     """
     examples = len(split.targets)
-    batch = -(-min(_BATCH, examples) // mesh.size) * mesh.size
+    batch = -(-min(most, examples) // mesh.size) * mesh.size
     found = []
     for start in range(0, examples, batch * _BATCHES_AT_ONCE):
         rows = np.arange(start, min(start + batch * _BATCHES_AT_ONCE, examples))

@@ -143,10 +143,28 @@ def chunks(
             yield waiting.result()
 
 
+def rows_of_epoch(examples: int, plan: Plan, seed: int, epoch: int) -> np.ndarray:
+    """Which examples the steps of an epoch see.
+
+    Args:
+        examples: in the training part.
+        plan: of an epoch.
+        seed: of the run.
+        epoch: from 0.
+
+    Returns:
+        (steps, batch) rows, int32.
+
+    >>> rows_of_epoch(5, Plan(2, (2,)), seed=0, epoch=0).shape
+    (2, 2)
+    """
+    order = streams.order(seed, epoch).permutation(examples).astype(np.int32)
+    return order[: plan.steps_per_epoch * plan.batch_size].reshape(plan.steps_per_epoch, plan.batch_size)
+
+
 def _rows(examples: int, plan: Plan, first_step: int, last_step: int, seed: int) -> Iterator[tuple[np.ndarray, bool]]:
     for epoch in range(first_step // plan.steps_per_epoch, last_step // plan.steps_per_epoch):
-        order = streams.order(seed, epoch).permutation(examples).astype(np.int32)
-        order = order[: plan.steps_per_epoch * plan.batch_size].reshape(plan.steps_per_epoch, plan.batch_size)
+        order = rows_of_epoch(examples, plan, seed, epoch)
         start = 0
         for i, length in enumerate(plan.chunk_lengths):
             if epoch * plan.steps_per_epoch + start >= first_step:

@@ -136,12 +136,14 @@ def fit(
         started = time.perf_counter()
         loop, metrics, checks = parts.run_chunk(loop, chunk)
         seconds = time.perf_counter() - started
-        _check_finite(metrics, step, rules)
+        wrong = not_finite(metrics, step, rules)
+        if wrong:
+            raise DivergedError(wrong)
         for check in checks:
             at = step + check.steps
             sinks.record(Record(at, rules.epoch_of(at), "escape", check.values))
         step += len(chunk.indices)
-        sinks.record(_training_record(metrics, step, rules, chunk.indices.size / seconds))
+        sinks.record(training_record(metrics, step, rules, chunk.indices.size / seconds))
         if chunk.last_in_epoch:
             loop, progress = validate(loop, step, parts, rules, sinks)
         stop = sinks.interrupted()
@@ -156,7 +158,17 @@ def fit(
     return loop, progress, "completed" if step >= rules.total_steps else "stopped early"
 
 
-def _check_finite(metrics: ChunkMetrics, step: int, rules: Rules) -> None:
+def not_finite(metrics: ChunkMetrics, step: int, rules: Rules) -> str:
+    """What of a chunk is not finite, and at which step.
+
+    Args:
+        metrics: of the chunk.
+        step: before it.
+        rules: of the loop.
+
+    Returns:
+        Words; empty where all is finite.
+    """
     losses = metrics.steps.measures["loss"]
     wrong = ~np.isfinite(losses)
     if wrong.any():
@@ -166,11 +178,22 @@ def _check_finite(metrics: ChunkMetrics, step: int, rules: Rules) -> None:
         at = len(wrong) - 1
         what = "the gradient or the weights are not finite"
     else:
-        return
-    raise DivergedError(f"{what} at step {step + at + 1} (epoch {rules.epoch_of(step + at + 1)})")
+        return ""
+    return f"{what} at step {step + at + 1} (epoch {rules.epoch_of(step + at + 1)})"
 
 
-def _training_record(metrics: ChunkMetrics, step: int, rules: Rules, examples_per_second: float) -> Record:
+def training_record(metrics: ChunkMetrics, step: int, rules: Rules, examples_per_second: float) -> Record:
+    """The line of metrics of a chunk.
+
+    Args:
+        metrics: of the chunk.
+        step: after it.
+        rules: of the loop.
+        examples_per_second: that it took.
+
+    Returns:
+        A record with the means over its steps.
+    """
     means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.steps.measures.items()}
     rest = {
         "gradient_norm": float(metrics.steps.gradient_norm[-1]),

@@ -13,11 +13,13 @@ from tricks.cli.json_files import read_json, unfinished, write_json
 from tricks.errors import UserError
 
 CONFIG = "config.json"
+SWEEP = "sweep.json"
 _LOCK = ".lock"
+_KINDS = {CONFIG: "run", SWEEP: "sweep"}
 
 
 @contextlib.contextmanager
-def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
+def opened(path: Path, fields: Mapping[str, Any], file: str = CONFIG) -> Iterator[bool]:
     """Makes the folder of a run, or checks that it was made by the same config, and keeps a second process out of it.
 
     The lock goes with the process, however it ends.
@@ -25,6 +27,7 @@ def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
     Args:
         path: of the folder.
         fields: the config, a value for each dotted field.
+        file: that it is kept in: of a sweep another one than of a run.
 
     Yields:
         Whether the folder was there with this config, so that the run may be resumed.
@@ -36,7 +39,7 @@ def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
     wanted = _as_json(fields)
     with _named(f"--workdir {path} cannot be used"):
         # What is refused is left as it is, without a lock in it.
-        _is_there(path, wanted)
+        _is_there(path, wanted, file)
         path.mkdir(parents=True, exist_ok=True)
         lock = open(path / _LOCK, "a")  # noqa: SIM115
     with lock:
@@ -46,9 +49,9 @@ def opened(path: Path, fields: Mapping[str, Any]) -> Iterator[bool]:
             raise UserError(f"--workdir {path} is in use by another run; wait for it or choose another") from error
         with _named(f"--workdir {path} cannot be used"):
             # It may have come since.
-            resuming = _is_there(path, wanted)
+            resuming = _is_there(path, wanted, file)
             if not resuming:
-                write_json(path / CONFIG, wanted)
+                write_json(path / file, wanted)
         with _named(f"--workdir {path} cannot be written to any more; the same command goes on when it can"):
             yield resuming
 
@@ -62,22 +65,25 @@ def _named(what: str) -> Iterator[None]:
         raise UserError(f"{what} ({error.strerror or error}{which})") from error
 
 
-def _is_there(path: Path, wanted: Mapping[str, Any]) -> bool:
-    if (path / CONFIG).exists():
+def _is_there(path: Path, wanted: Mapping[str, Any], file: str) -> bool:
+    if (path / file).exists():
         # Fields that came later were not there to be set.
-        _check_same(path, _as_json(config.flatten(config.Config())) | read_config(path), wanted)
+        _check_same(path, _as_json(config.flatten(config.Config())) | read_config(path, file), wanted)
         with tempfile.TemporaryFile(dir=path):
             return True
-    if path.exists() and any(entry.name not in (unfinished(path / CONFIG).name, _LOCK) for entry in path.iterdir()):
-        raise UserError(f"--workdir {path} is not empty and holds no run; choose another")
+    if path.exists() and any(entry.name not in (unfinished(path / file).name, _LOCK) for entry in path.iterdir()):
+        raise UserError(
+            f"--workdir {path} is not empty and holds no {Path(file).stem.replace('config', 'run')}; choose another"
+        )
     return False
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, file: str = CONFIG) -> dict[str, Any]:
     """The config that the folder of a run was made by.
 
     Args:
         path: of the folder.
+        file: that it is kept in.
 
     Returns:
         A value for each dotted field that there was.
@@ -86,13 +92,15 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged.
     """
     try:
-        stored = read_json(path / CONFIG)
+        stored = read_json(path / file)
     except FileNotFoundError as error:
-        raise UserError(f"--workdir {path} holds no run ({CONFIG} is missing); train one first") from error
+        raise UserError(
+            f"--workdir {path} holds no {Path(file).stem.replace('config', 'run')} ({file} is missing); train one first"
+        ) from error
     except (OSError, ValueError) as error:
-        raise UserError(f"--workdir {path} cannot be used: its {CONFIG} is damaged ({error})") from error
+        raise UserError(f"--workdir {path} cannot be used: its {file} is damaged ({error})") from error
     if not isinstance(stored, dict) or not stored:
-        raise UserError(f"--workdir {path} cannot be used: its {CONFIG} is damaged")
+        raise UserError(f"--workdir {path} cannot be used: its {file} is damaged")
     return stored
 
 

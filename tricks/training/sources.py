@@ -16,6 +16,7 @@ from tricks import own_functions
 from tricks.cli.json_files import read_json, write_json
 from tricks.config import Config
 from tricks.data import Dataset
+from tricks.data.label_noise import with_label_noise
 from tricks.data.sources import is_path
 from tricks.errors import UserError
 from tricks.own_functions import OwnFunction
@@ -101,7 +102,7 @@ def load(config: Config, sources: Sources) -> Dataset:
         stratify=fields.stratify,
         read=None if own is None else functools.partial(own, **fields.options),
     )
-    return data._replace(name=fields.name)
+    return with_label_noise(data._replace(name=fields.name), fields.label_noise, config.seed)
 
 
 def settle(workdir: Path, sources: Sources, data: Dataset, network: str, resuming: bool) -> None:

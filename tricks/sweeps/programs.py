@@ -1,0 +1,163 @@
+"""The programs of a group of lanes: those of a run, mapped over lanes, which are divided among the devices."""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tricks.cli.environment import device_count
+from tricks.sweeps import lane_data
+from tricks.sweeps.lane_data import Examples
+from tricks.training import assembly, chunk, evaluation, programs
+from tricks.training.assembly import Hyper, Static
+from tricks.training.state import LoopState, weights
+
+Program = Callable[..., Any]
+
+
+class LanePrograms(NamedTuple):
+    """Compiled, or about to be; each for so many lanes at once.
+
+    Attributes:
+        start: `start(hyper, seeds) -> loops`.
+        enter: `enter(mask, new, loops) -> loops`: the new ones where the mask says so; the loops are donated.
+        chunks: for each length `run(hyper, trains, examples, indices) -> (trains, metrics)`; the states are donated.
+        evaluate: for each shape of a block `sums(weights, block, rows)`, rows (lanes, batches).
+        after_epoch: `after_epoch(hyper, loops, measures, mask) -> (loops, progress)`, of those lanes that the mask
+            says; the loops are donated.
+        loops: shapes and shardings of the states.
+        width: lanes at once.
+    """
+
+    start: Program
+    enter: Program
+    chunks: Mapping[int, Program]
+    evaluate: Mapping[tuple[int, ...], Program]
+    after_epoch: Program
+    loops: LoopState
+    width: int
+
+
+def make_mesh() -> Mesh:
+    """All devices along `lane`; each lane has one device for its batches, `data`.
+
+    >>> make_mesh().axis_names
+    ('lane', 'data')
+    """
+    return jax.make_mesh((device_count(), 1), ("lane", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
+def by_lane(mesh: Mesh) -> NamedSharding:
+    """How arrays with a row for each lane lie on the devices."""
+    return NamedSharding(mesh, PartitionSpec("lane"))
+
+
+def of_one(loops: LoopState) -> LoopState:
+    """Shapes and types of the state of one lane, random keys as their words.
+
+    Args:
+        loops: of many, as `LanePrograms` has them.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct`.
+    """
+
+    def one(leaf: Any) -> Any:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    found: LoopState = jax.tree.map(one, loops)
+    return found
+
+
+def stacked(hypers: list[Hyper]) -> Hyper:
+    """The numbers of several lanes, each (lanes,).
+
+    >>> both = [Hyper({}, {"learning_rate": rate}, {}, {}) for rate in (0.1, 0.2)]
+    >>> stacked(both).optimizer["learning_rate"].shape
+    (2,)
+    """
+    found: Hyper = jax.tree.map(lambda *numbers: np.stack(numbers), *map(programs.as_numbers, hypers))
+    return found
+
+
+def compiled(
+    static: Static, hyper: Hyper, examples: Any, blocks: list[Any], *, lengths: set[int], batch_size: int, width: int
+) -> LanePrograms:
+    """Traces all programs of a group, and has them compiled in other threads.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers of one lane.
+        examples: shapes of features and targets, as `lane_data.on_devices` gives them.
+        blocks: for evaluation: shapes of what `lane_data.blocks` gives, each with the number of batches of a lane.
+        lengths: of chunks.
+        batch_size: examples in a step of a lane.
+        width: lanes at once; divides over the devices.
+
+    Returns:
+        The programs. The first call of each waits until it is there.
+    """
+    by = by_lane(static.mesh)
+    lanes = functools.partial(jax.vmap, spmd_axis_name="lane")
+
+    def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((width, *shape), dtype, sharding=by)
+
+    def jit(function: Callable[..., Any], donate: int | None = None) -> Any:
+        return jax.jit(function, donate_argnums=donate, out_shardings=by)
+
+    def run(hyper: Hyper, train: Any, examples: Examples, indices: jax.Array) -> Any:
+        return chunk.run(static, hyper, train, examples, indices, gather=lane_data.gather)
+
+    def enter(mask: jax.Array, new: LoopState, old: LoopState) -> LoopState:
+        return jax.tree.map(lambda a, b: jnp.where(mask, a, b), new, old)
+
+    numbers = jax.tree.map(lambda number: struct((), number.dtype), programs.as_numbers(hyper))
+    start = jit(lanes(lambda hyper, seed: assembly.start(static, hyper, jax.random.key(seed))))
+    started = start.trace(numbers, struct((), np.uint32))
+    loops: LoopState = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=by), started.out_info)
+    own = Examples(examples[0], examples[1], struct((), np.int32), struct((), np.int32))
+    of_run = jit(lanes(run, in_axes=(0, 0, Examples(None, None, 0, 0), 0)), donate=1)
+    sums = functools.partial(evaluation.sums_of_rows, assembly.make_network(static), static.loss)
+    evaluate = jit(lanes(sums, in_axes=(0, None, 0)))
+
+    def after_epoch(hyper: Hyper, loop: LoopState, measures: dict[str, jax.Array], mask: jax.Array) -> Any:
+        new, progress = assembly.after_epoch(static, hyper, loop, measures)
+        return enter(mask, new, loop), progress
+
+    measures = {name: struct((), np.float32) for name in static.loss.names}
+    after = jit(lanes(after_epoch), donate=1)
+    once = programs.run_once(static.mesh)
+    return LanePrograms(
+        _later(started, once),
+        _later(jit(lanes(enter), donate=2).trace(struct((), np.bool_), loops, loops), once),
+        {
+            length: _later(of_run.trace(numbers, loops.train, own, struct((length, batch_size), np.int32)))
+            for length in lengths
+        },
+        {
+            block.counts.shape: _later(evaluate.trace(weights(loops.train), block, struct((batches,), np.int32)))
+            for block, batches in blocks
+        },
+        _later(after.trace(numbers, loops, measures, struct((), np.bool_))),
+        loops,
+        width,
+    )
+
+
+def _later(traced: Any, options: dict[str, Any] | None = None) -> Program:
+    future: Future[Program] = _threads().submit(lambda: traced.lower().compile(options))
+    return lambda *arguments: future.result()(*arguments)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1)

@@ -1,0 +1,267 @@
+"""A sweep from its settings to its results: trains all lanes, rung by rung, and goes on where it was interrupted."""
+
+import functools
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tricks import config as configuration
+from tricks.cli.json_files import read_json, write_json
+from tricks.cli.screen import say
+from tricks.config import Config
+from tricks.errors import UserError
+from tricks.sweeps import groups as grouping
+from tricks.sweeps import halving as rules_of_halving
+from tricks.sweeps import lane_data, lane_files, memory, programs, results, slots
+from tricks.sweeps.groups import Group
+from tricks.sweeps.lane_files import Story
+from tricks.sweeps.programs import LanePrograms
+from tricks.sweeps.results import Results
+from tricks.sweeps.screen import Bar
+from tricks.sweeps.settings import Lane, Setting, lanes, shown
+from tricks.sweeps.slots import Keeper, OnDevices
+from tricks.training import assembly, run_directory, sources
+from tricks.training.interrupt import catch_interrupts
+
+WIDTHS = "widths.json"
+_BATCH = 256  # Examples of a lane that are evaluated at once.
+
+
+def sweep(
+    config: Config,
+    settings: Sequence[Setting],
+    *,
+    workdir: Path,
+    seeds: int = 1,
+    halving: int = 0,
+    folders: Sequence[Path] = (Path(),),
+) -> Results:
+    """Trains every setting with every seed, many at once, or goes on with a sweep that was interrupted.
+
+    Numbers and seeds are lanes of one program; what changes shapes or families is a program of its own. A lane is what
+    `train.py` would make of the same config: its split, order, initial weights, dropout, early stopping.
+
+    Args:
+        config: the experiment.
+        settings: for each the fields that differ from the config, by their dotted paths: all with the same fields.
+        workdir: of the sweep; made where it is missing.
+        seeds: of each setting: that of the config, and those that follow it.
+        halving: the share of settings that goes on after each rung is one of so many; 0 trains all to their end. A
+            sweep may be gone on with by another one: states are kept.
+        folders: where relative files that the config names are looked for, in this order.
+
+    Returns:
+        `Results`; its `interrupted` says whether it is to go on.
+
+    Raises:
+        UserError: a setting, the data or the directory cannot be used.
+
+    >>> import tempfile
+    >>> small = Config()
+    >>> small.train.epochs, small.model.hidden_sizes = 1, (8,)
+    >>> rates = [{"optimizer.learning_rate": rate} for rate in (1e-3, 1e-2)]
+    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     found = sweep(small, rates, workdir=Path(folder) / "sweep")
+    2 lanes ...
+    >>> [row["status"] for row in found.rows]
+    ['completed', 'completed']
+    """
+    every = lanes(config, settings, seeds)
+    mesh = programs.make_mesh()
+    found = grouping.divide(every, mesh, folders)
+    with run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP) as resuming:
+        (workdir / lane_files.FOLDER).mkdir(exist_ok=True)
+        for number, group in enumerate(found):
+            folder = workdir / "groups" / f"{number:03d}"
+            if group.own.functions or group.own.data:
+                folder.mkdir(parents=True, exist_ok=True)
+                sources.settle(folder, group.own, group.examples, group.network, resuming and any(folder.iterdir()))
+        widths = _widths(workdir, found, mesh.size)
+        stories = {lane.number: lane_files.read(workdir, lane.number) for lane in every}
+        return _Sweep(workdir, every, found, widths, stories, halving).run()
+
+
+class _Sweep:
+    """What a sweep is made of, and how far it is."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        every: list[Lane],
+        found: list[Group],
+        widths: list[int],
+        stories: dict[int, Story],
+        halving: int,
+    ) -> None:
+        self.workdir, self.lanes, self.groups, self.stories = workdir, every, found, stories
+        self.widths, self.halving = widths, halving
+        self.group_of = {lane.number: group for group in found for lane in group.lanes}
+        self.shares = rules_of_halving.rungs(
+            len({lane.setting for lane in every}), max(lane.config.train.epochs for lane in every), halving
+        )
+        self.loads = ThreadPoolExecutor(1)
+        self.prepared: dict[int, Future[LanePrograms]] = {}
+
+    def run(self) -> Results:
+        """As the function of the sweep."""
+        began, alive = time.monotonic(), [lane.number for lane in self.lanes]
+        say(self._heading())
+        self.bar = Bar(self._steps(), sum(story.step for story in self.stories.values()), self._best())
+        interrupted = False
+        try:
+            with catch_interrupts() as asked:
+                for place, share in enumerate(self.shares):
+                    interrupted = self._rung(alive, share, asked)
+                    if interrupted:
+                        break
+                    if place + 1 < len(self.shares):
+                        alive = self._survivors(alive, share)
+                        say(self._after_rung(share, alive))
+        finally:
+            self.bar.close()
+            self.loads.shutdown(cancel_futures=True)
+        out = {lane.number for lane in self.lanes} - {*alive}
+        made = results.make(
+            self.lanes,
+            self.stories,
+            out,
+            self._epochs(),
+            metric=self._metric(),
+            falls=self._falls(),
+            interrupted=interrupted,
+        )
+        results.write(self.workdir, made, self.stories)
+        ended = sum(bool(story.status) for story in self.stories.values())
+        say(f"{ended} of {len(self.lanes)} lanes have ended; {time.monotonic() - began:.1f} s in this sitting")
+        return made
+
+    def _rung(self, alive: Sequence[int], share: float, asked: Any) -> bool:
+        """Trains those that are left to a share of their epochs; whether that was interrupted."""
+        work = []
+        for number, group in enumerate(self.groups):
+            until = {n: self._until(n, share) for n in (lane.number for lane in group.lanes) if n in alive}
+            todo = {n: s for n, s in self.stories.items() if n in until and not s.status and s.step < until[n]}
+            if todo:
+                work.append((number, todo, until))
+        # Those of the next group are traced and compiled while this one trains.
+        for number, _, _ in work:
+            if number not in self.prepared:
+                self.prepared[number] = self.loads.submit(self._programs, number)
+        for number, todo, until in work:
+            group, compiled = self.groups[number], self.prepared[number].result()
+            on = OnDevices(
+                compiled,
+                lane_data.on_devices(group.data, group.static.mesh),
+                {part: lane_data.blocks(group.data, part, group.static.mesh, _BATCH) for part in group.data.evaluated},
+                {part: len(splits[0].targets) for part, splits in group.data.evaluated.items()},
+            )
+            keeper = Keeper(functools.partial(self._restore, compiled), self._save, self._note, asked)
+            stories, interrupted = slots.train(group, on, todo, until, keeper)
+            self.stories.update(stories)
+            if interrupted:
+                return True
+        return False
+
+    def _programs(self, number: int) -> LanePrograms:
+        group = self.groups[number]
+        return programs.compiled(
+            group.static,
+            group.hypers[group.lanes[0].number],
+            *lane_data.shapes(group.data, group.static.mesh, _BATCH),
+            lengths={*group.plan.chunk_lengths},
+            batch_size=group.plan.batch_size,
+            width=self.widths[number],
+        )
+
+    def _restore(self, compiled: LanePrograms, lane: Lane) -> Any:
+        return lane_files.read_state(self.workdir, lane.number, programs.of_one(compiled.loops))
+
+    def _save(self, lane: Lane, state: Any, story: Story) -> None:
+        lane_files.write_state(self.workdir, lane.number, state, story)
+
+    def _note(self, lane: Lane, story: Story, steps: int) -> None:
+        self.stories[lane.number] = story
+        if story.status:
+            lane_files.write_ended(self.workdir, lane.number, story)
+            steps += self._until(lane.number, 1.0) - story.step
+        self.bar.show(steps, self._best())
+
+    def _survivors(self, alive: Sequence[int], share: float) -> list[int]:
+        values: dict[int, list[float]] = {}
+        for lane in self.lanes:
+            if lane.number in alive:
+                value = results.best_by(
+                    self.stories[lane.number], self._until(lane.number, share), self._metric(), self._falls()
+                )
+                values.setdefault(lane.setting, []).append(value if self._falls() else -value)
+        chosen = rules_of_halving.survivors(values, self.halving)
+        return [lane.number for lane in self.lanes if lane.number in alive and lane.setting in chosen]
+
+    def _until(self, number: int, share: float) -> int:
+        rules = self.group_of[number].rules[number]
+        epochs = rules.total_steps // rules.steps_per_epoch
+        return min(math.ceil(share * epochs - 1e-9), epochs) * rules.steps_per_epoch
+
+    def _steps(self) -> int:
+        return sum(self._until(lane.number, 1.0) for lane in self.lanes)
+
+    def _epochs(self) -> dict[int, int]:
+        return {number: group.plan.steps_per_epoch for number, group in self.group_of.items()}
+
+    def _metric(self) -> str:
+        return self.groups[0].static.monitored
+
+    def _falls(self) -> bool:
+        return self.groups[0].static.falls
+
+    def _best(self) -> str:
+        worth = 1 if self._falls() else -1
+        found = {
+            n: results.best_by(s, s.step, self._metric(), self._falls())
+            for n, s in self.stories.items()
+            if s.best_step >= 0
+        }
+        if not found:
+            return ""
+        best = min(found, key=lambda number: worth * found[number])
+        return f"best {self._metric()} {found[best]:.4g} (lane {best})"
+
+    def _heading(self) -> str:
+        count = {"lane": len(self.lanes), "program": len(self.groups)}
+        words = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in count.items())
+        gone = sum(bool(story.status) for story in self.stories.values())
+        return f"{words}, {max(self.widths)} lanes at once" + (f"; {gone} had ended before" if gone else "")
+
+    def _after_rung(self, share: float, alive: Sequence[int]) -> str:
+        left = {lane.setting for lane in self.lanes if lane.number in alive}
+        return f"after {share:.3g} of the epochs {len(left)} settings go on"
+
+
+def _content(config: Config, settings: Sequence[Setting], seeds: int) -> dict[str, Any]:
+    fields = configuration.flatten(config)
+    chosen: dict[str, list[str]] = {field: [] for setting in settings for field in setting}
+    for setting in settings:
+        if {*setting} != {*chosen}:
+            raise UserError(f"setting {setting} lacks {', '.join({*chosen} - {*setting})}; give all the same fields")
+        for field, value in setting.items():
+            chosen[field].append(shown(value))
+    return {**fields, "seeds": seeds, **{f"sweep.{field}": " ".join(values) for field, values in chosen.items()}}
+
+
+def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
+    """Lanes at once, of each group: as they were, since rounding depends on it."""
+    path = workdir / WIDTHS
+    if path.exists():
+        stored = read_json(path)
+        if len(stored) == len(found) and all(width % devices == 0 for width in stored):
+            return [int(width) for width in stored]
+    widths = []
+    for group in found:
+        batch = assembly.batch_of(group.examples.train, group.plan.batch_size)
+        each = memory.bytes_of_lane(group.static, group.hypers[group.lanes[0].number], batch)
+        widths.append(memory.width(len(group.lanes), each, lane_data.bytes_on_device(group.data), devices))
+    write_json(path, widths)
+    return widths
