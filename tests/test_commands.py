@@ -12,7 +12,12 @@ from tricks.cli import invocation, shipped
 from tricks.commands import dispatch
 from tricks.errors import UserError
 
-_SCRIPTS = {"train": "train.py", "spectrum": "scripts/spectrum.py", "prepare": "scripts/prepare_data.py"}
+_SCRIPTS = {
+    "train": "train.py",
+    "spectrum": "scripts/spectrum.py",
+    "sweep": "scripts/sweep.py",
+    "prepare": "scripts/prepare_data.py",
+}
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 every_command = pytest.mark.parametrize("name", list(_SCRIPTS))
 

@@ -3,7 +3,12 @@
 import sys
 from pathlib import Path
 
-_SCRIPTS = {"train": "train.py", "spectrum": "scripts/spectrum.py", "prepare": "scripts/prepare_data.py"}
+_SCRIPTS = {
+    "train": "train.py",
+    "spectrum": "scripts/spectrum.py",
+    "sweep": "scripts/sweep.py",
+    "prepare": "scripts/prepare_data.py",
+}
 _ROOT = Path(__file__).parents[2]
 
 

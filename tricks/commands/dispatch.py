@@ -13,6 +13,7 @@ from tricks.cli import invocation, screen
 _COMMANDS = {
     "train": "trains a network",
     "spectrum": "says at what kind of point a run stands",
+    "sweep": "trains many settings and seeds at once",
     "prepare": "prepares a data set of TensorFlow Datasets, once",
 }
 _DONE, _MISTAKE, _INTERRUPTED = 0, 2, 130

@@ -13,13 +13,13 @@ from tricks import config as configuration
 from tricks import config_checks
 from tricks.data import Dataset
 from tricks.errors import UserError, told_of
-from tricks.sweeps import lane_data
-from tricks.sweeps.lane_data import LaneData
-from tricks.sweeps.settings import Lane, shown
 from tricks.training import assembly, configured, feed, model_parts, network_check, sources
 from tricks.training.assembly import Hyper, Static
 from tricks.training.loop import Rules
 from tricks.training.sources import Sources
+from tricks.training.sweeps import lane_data
+from tricks.training.sweeps.lane_data import LaneData
+from tricks.training.sweeps.settings import Lane, shown
 
 # Fields that are no part of a program: numbers that it takes, and what only the loop asks for.
 NUMBERS = frozenset(

@@ -12,11 +12,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tricks.cli.environment import device_count
-from tricks.sweeps import lane_data
-from tricks.sweeps.lane_data import Examples
 from tricks.training import assembly, chunk, evaluation, programs
 from tricks.training.assembly import Hyper, Static
 from tricks.training.state import LoopState, weights
+from tricks.training.sweeps import lane_data
+from tricks.training.sweeps.lane_data import Examples
 
 Program = Callable[..., Any]
 

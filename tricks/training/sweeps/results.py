@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tricks.cli.json_files import unfinished
-from tricks.sweeps import factors
-from tricks.sweeps.factors import Interval
-from tricks.sweeps.lane_files import Story
-from tricks.sweeps.settings import Lane, shown
 from tricks.training.records import Record, epoch_means, measures
+from tricks.training.sweeps import factors
+from tricks.training.sweeps.factors import Interval
+from tricks.training.sweeps.lane_files import Story
+from tricks.training.sweeps.settings import Lane, shown
 
 ROWS, CURVES = "results", "curves.parquet"
 

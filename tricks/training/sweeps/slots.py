@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 from tricks.losses import loss_first
-from tricks.sweeps import programs
-from tricks.sweeps.groups import Group
-from tricks.sweeps.lane_data import Examples
-from tricks.sweeps.lane_files import Story
-from tricks.sweeps.programs import LanePrograms
-from tricks.sweeps.settings import Lane
 from tricks.training import feed, loop
 from tricks.training.records import Record
 from tricks.training.state import LoopState, weights
+from tricks.training.sweeps import programs
+from tricks.training.sweeps.groups import Group
+from tricks.training.sweeps.lane_data import Examples
+from tricks.training.sweeps.lane_files import Story
+from tricks.training.sweeps.programs import LanePrograms
+from tricks.training.sweeps.settings import Lane
 
 _SECONDS_BETWEEN_SAVES = 20.0
 

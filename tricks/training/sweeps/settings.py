@@ -13,8 +13,8 @@ from tricks import config as configuration
 from tricks import streams
 from tricks.config import OPTIONS, Config, Option
 from tricks.errors import UserError
-from tricks.sweeps import ranges
-from tricks.sweeps.ranges import Range
+from tricks.training.sweeps import ranges
+from tricks.training.sweeps.ranges import Range
 
 Setting = dict[str, Any]
 """The swept fields, each with its value."""

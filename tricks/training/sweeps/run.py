@@ -13,18 +13,18 @@ from tricks.cli.json_files import read_json, write_json
 from tricks.cli.screen import say
 from tricks.config import Config
 from tricks.errors import UserError
-from tricks.sweeps import groups as grouping
-from tricks.sweeps import halving as rules_of_halving
-from tricks.sweeps import lane_data, lane_files, memory, programs, results, slots
-from tricks.sweeps.groups import Group
-from tricks.sweeps.lane_files import Story
-from tricks.sweeps.programs import LanePrograms
-from tricks.sweeps.results import Results
-from tricks.sweeps.screen import Bar
-from tricks.sweeps.settings import Lane, Setting, lanes, shown
-from tricks.sweeps.slots import Keeper, OnDevices
 from tricks.training import assembly, run_directory, sources
 from tricks.training.interrupt import catch_interrupts
+from tricks.training.sweeps import export, lane_data, lane_files, memory, picture, programs, results, slots, table
+from tricks.training.sweeps import groups as grouping
+from tricks.training.sweeps import halving as rules_of_halving
+from tricks.training.sweeps.groups import Group
+from tricks.training.sweeps.lane_files import Story
+from tricks.training.sweeps.programs import LanePrograms
+from tricks.training.sweeps.results import Results
+from tricks.training.sweeps.screen import Bar
+from tricks.training.sweeps.settings import Lane, Setting, lanes, shown
+from tricks.training.sweeps.slots import Keeper, OnDevices
 
 WIDTHS = "widths.json"
 _BATCH = 256  # Examples of a lane that are evaluated at once.
@@ -74,6 +74,7 @@ def sweep(
     found = grouping.divide(every, mesh, folders)
     with run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP) as resuming:
         (workdir / lane_files.FOLDER).mkdir(exist_ok=True)
+        export.keep(workdir, config, settings, seeds, folders)
         for number, group in enumerate(found):
             folder = workdir / "groups" / f"{number:03d}"
             if group.own.functions or group.own.data:
@@ -102,6 +103,7 @@ class _Sweep:
         self.shares = rules_of_halving.rungs(
             len({lane.setting for lane in every}), max(lane.config.train.epochs for lane in every), halving
         )
+        self.title = f"{every[0].config.data.name}: {len(every)} trainings"
         self.loads = ThreadPoolExecutor(1)
         self.prepared: dict[int, Future[LanePrograms]] = {}
 
@@ -135,7 +137,13 @@ class _Sweep:
         )
         results.write(self.workdir, made, self.stories)
         ended = sum(bool(story.status) for story in self.stories.values())
+        say(table.text(made))
         say(f"{ended} of {len(self.lanes)} lanes have ended; {time.monotonic() - began:.1f} s in this sitting")
+        if interrupted:
+            say("the same command goes on")
+        else:
+            picture.draw(self.workdir, made, self.title)
+        say(f"directory of the sweep: {self.workdir}")
         return made
 
     def _rung(self, alive: Sequence[int], share: float, asked: Any) -> bool:

@@ -1,0 +1,202 @@
+"""The picture of a sweep: a curve over one factor, a map of two, parallel axes of more."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tricks.cli.json_files import unfinished
+from tricks.training.sweeps import results as of_sweep
+from tricks.training.sweeps.results import Results, Summary
+from tricks.training.sweeps.settings import shown
+from tricks.training.sweeps.table import short
+
+FILE = "sweep.png"
+_LARGE, _SMALL = 15, 12
+_TICKS = 12
+
+
+def draw(workdir: Path, results: Results, title: str) -> None:
+    """Draws `sweep.png`.
+
+    Args:
+        workdir: of the sweep.
+        results: of the sweep.
+        title: above the picture.
+    """
+    # pyplot is left out: it keeps global state and asks for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    settings = [one for one in of_sweep.summaries(results) if one.lanes]
+    varied = [field for field in results.fields if len({_key(one.chosen[field]) for one in settings}) > 1]
+    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=_LARGE)
+    if len(varied) == 2 and len(settings) > 2:
+        _map(figure, settings, varied, results)
+    elif len(varied) > 2:
+        _parallel(figure, settings, varied, results)
+    else:
+        _curve(figure, settings, varied, results)
+    temporary = unfinished(workdir / FILE)
+    figure.savefig(temporary, dpi=150, format="png")
+    temporary.replace(workdir / FILE)
+
+
+def _curve(figure: Any, settings: list[Summary], varied: list[str], results: Results) -> None:
+    axis = figure.subplots()
+    field = varied[0] if varied else None
+    places, labels, log = _axis([one.chosen[field] if field else "all" for one in settings])
+    order = np.argsort(places)
+    for split, color, marker in (("validation", "tab:orange", "o"), ("test", "tab:blue", "s")):
+        values = [getattr(settings[i], split) for i in order]
+        heights = [value.mean for value in values]
+        spread = np.array([value.half_width if math.isfinite(value.half_width) else 0.0 for value in values])
+        at = np.array(places, float)[order]
+        axis.errorbar(at, heights, spread, color=color, marker=marker, linewidth=2, capsize=4, label=split)
+    _label(axis.xaxis, axis.set_xscale, places, labels, log)
+    axis.set_xlabel(field or "", fontsize=_SMALL)
+    for i in order:
+        if settings[i].diverged:
+            text = f"{settings[i].diverged} of {settings[i].lanes} diverged"
+            axis.annotate(
+                text, (places[i], 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="center", color="tab:red"
+            )
+    axis.set_ylabel(f"{results.metric} at the best epoch", fontsize=_SMALL)
+    means = [one.validation.mean for one in settings if one.validation.finite]
+    if means and min(means) > 0 and max(means) > 20 * min(means):
+        axis.set_yscale("log")
+    several = any(one.lanes > 1 for one in settings)
+    axis.legend(fontsize=_SMALL, title="mean, 95 % over seeds" if several else None)
+    axis.grid(alpha=0.3)
+
+
+def _map(figure: Any, settings: list[Summary], varied: list[str], results: Results) -> None:
+    axis = figure.subplots()
+    across, up = sorted(varied, key=lambda f: len({_key(one.chosen[f]) for one in settings}), reverse=True)
+    columns, rows = ([*_sorted([one.chosen[f] for one in settings])] for f in (across, up))
+    means = np.full((len(rows), len(columns)), np.nan)
+    counts = np.zeros(means.shape)
+    for one in settings:
+        place = rows.index(one.chosen[up]), columns.index(one.chosen[across])
+        if one.validation.finite:
+            # Several settings fall on one place where a third factor has one value: never; where they are drawn, none.
+            means[place] = one.validation.mean
+            counts[place] = one.diverged
+    if len(settings) < 0.5 * means.size:
+        return _scatter(figure, axis, settings, (across, up), results)
+    colors = "viridis_r" if results.falls else "viridis"
+    finite = means[np.isfinite(means)]
+    logarithmic = finite.size > 0 and finite.min() > 0 and finite.max() > 20 * finite.min()
+    image = axis.imshow(
+        np.log10(means) if logarithmic else means, cmap=colors, aspect="auto", origin="lower", interpolation="nearest"
+    )
+    digits = ".1%" if "accuracy" in results.metric else ".3g"
+    shade = np.log10(means) if logarithmic else means
+    middle = np.nanmean([np.nanmin(shade), np.nanmax(shade)]) if finite.size else 0.0
+    if means.size <= 150:
+        for (i, j), value in np.ndenumerate(means):
+            dark = np.isfinite(value) and (shade[i, j] > middle) == results.falls
+            text = format(value, digits) if np.isfinite(value) else "diverged"
+            size = _SMALL if len(columns) <= 8 else 8
+            axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize=size)
+    for labels, set_ticks in ((columns, axis.set_xticks), (rows, axis.set_yticks)):
+        every = max(1, math.ceil(len(labels) / _TICKS))
+        places = range(0, len(labels), every)
+        set_ticks(places, [shown(labels[i]) for i in places], fontsize=_SMALL)
+    axis.set_xlabel(across, fontsize=_SMALL)
+    axis.set_ylabel(up, fontsize=_SMALL)
+    bar = figure.colorbar(image, ax=axis)
+    bar.set_label(
+        ("log10 of " if logarithmic else "") + f"validation {results.metric}, mean over seeds", fontsize=_SMALL
+    )
+    return None
+
+
+def _scatter(figure: Any, axis: Any, settings: list[Summary], fields: tuple[str, str], results: Results) -> None:
+    """Two factors that were drawn: a point for each setting."""
+    kept = [one for one in settings if one.validation.finite]
+    sides = []
+    for field, which, scale in ((fields[0], axis.xaxis, axis.set_xscale), (fields[1], axis.yaxis, axis.set_yscale)):
+        places, labels, log = _axis([one.chosen[field] for one in kept])
+        _label(which, scale, places, labels, log)
+        sides.append(places)
+    values = _shades([one.validation.mean for one in kept])
+    points = axis.scatter(*sides, c=values[0], cmap="viridis_r" if results.falls else "viridis", s=90, edgecolor="k")
+    axis.set_xlabel(fields[0], fontsize=_SMALL)
+    axis.set_ylabel(fields[1], fontsize=_SMALL)
+    figure.colorbar(points, ax=axis).set_label(f"{values[1]}validation {results.metric}", fontsize=_SMALL)
+
+
+def _parallel(figure: Any, settings: list[Summary], varied: list[str], results: Results) -> None:
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    axis = figure.subplots()
+    kept = [one for one in settings if one.validation.finite][::-1]  # The best are drawn last, above the others.
+    values, word = _shades([one.validation.mean for one in kept])
+    names = short(varied)
+    columns = []
+    for place, field in enumerate(varied):
+        at, labels, log = _axis([one.chosen[field] for one in kept])
+        heights = np.log(at) if log else np.array(at, float)
+        low, high = heights.min(), heights.max()
+        columns.append((heights - low) / (high - low) if high > low else np.full(len(heights), 0.5))
+        different = dict(zip((float(y) for y in columns[-1]), (labels[i] for i in range(len(labels))), strict=True))
+        shown_ticks = sorted(different)
+        every = max(1, math.ceil(len(shown_ticks) / 8))
+        for y in [*shown_ticks[::every], shown_ticks[-1]] if every > 1 else shown_ticks:
+            axis.annotate(different[y], (place, y), xytext=(5, 3), textcoords="offset points", fontsize=9)
+        axis.axvline(place, color="0.6", linewidth=1)
+    shades = Normalize(min(values), max(values) if max(values) > min(values) else min(values) + 1)
+    colors = colormaps["viridis_r" if results.falls else "viridis"]
+    for i, value in enumerate(values):
+        axis.plot(range(len(varied)), [c[i] for c in columns], color=colors(shades(value)), linewidth=1.8, alpha=0.75)
+    axis.set_xticks(range(len(varied)), [names[field] for field in varied], fontsize=_SMALL)
+    axis.set_yticks([])
+    axis.set_xlim(-0.1, len(varied) - 0.6)
+    axis.set_ylim(-0.05, 1.08)
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    bar = figure.colorbar(ScalarMappable(shades, colors), ax=axis)
+    bar.set_label(f"{word}validation {results.metric}, mean over seeds", fontsize=_SMALL)
+
+
+def _shades(means: list[float]) -> tuple[np.ndarray, str]:
+    values = np.array(means)
+    if values.min() > 0 and values.max() > 20 * values.min():
+        return np.log10(values), "log10 of "
+    return values, ""
+
+
+def _axis(values: list[Any]) -> tuple[list[float], list[str], bool]:
+    """Where values stand on an axis, what they are called there, and whether it is logarithmic."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        numbers = [float(value) for value in values]
+        log = min(numbers) > 0 and max(numbers) >= 20 * min(numbers)
+        return numbers, [shown(value) for value in values], log
+    different = _sorted(values)
+    return [float(different.index(value)) for value in values], [shown(value) for value in values], False
+
+
+def _label(axis: Any, set_scale: Any, places: list[float], labels: list[str], log: bool) -> None:
+    if log:
+        set_scale("log")
+    named = dict(sorted(zip(places, labels, strict=True)))
+    if len(named) <= _TICKS and not log:
+        axis.set_ticks([*named], [*named.values()], fontsize=_SMALL)
+
+
+def _sorted(values: list[Any]) -> list[Any]:
+    different = list({_key(value): value for value in values}.values())
+    try:
+        return sorted(different)
+    except TypeError:
+        return different
+
+
+def _key(value: Any) -> str:
+    return repr(value)

@@ -1,0 +1,103 @@
+"""The best settings of a sweep and what its factors explain, as text."""
+
+import math
+
+from tabulate import tabulate
+
+from tricks.training.sweeps import results as of_sweep
+from tricks.training.sweeps.factors import Interval
+from tricks.training.sweeps.results import Results, Summary
+from tricks.training.sweeps.settings import shown
+
+_ROWS = 10
+_COLUMNS = 79
+
+
+def text(results: Results) -> str:
+    """The best settings by their validation, with 95 % intervals over seeds, and the share that each factor explains.
+
+    Args:
+        results: of a sweep.
+
+    Returns:
+        Lines of less than 80 columns, as far as names and values permit.
+    """
+    settings = of_sweep.summaries(results)
+    rows = [one for one in settings if one.validation.finite][:_ROWS]
+    parts = [_table(results, rows)] if rows else []
+    if len(settings) > len(rows):
+        parts.append(f"{len(settings) - len(rows)} more settings in {of_sweep.ROWS}.csv")
+    diverged = sum(one.diverged for one in settings)
+    if diverged:
+        parts.append(f"{diverged} of {len(results.rows)} lanes diverged")
+    shares = of_sweep.explained(results)
+    known = sorted(((share, name) for name, share in shares.items() if math.isfinite(share)), reverse=True)
+    if known:
+        names = short([name for _, name in known])
+        parts.append(
+            f"of the differences in validation {results.metric} (ranks) explain: "
+            + ", ".join(f"{names[name]} {share:.0%}" for share, name in known)
+        )
+    return "\n".join(parts)
+
+
+def _table(results: Results, rows: list[Summary]) -> str:
+    names = short(list(results.fields))
+    several = any(one.lanes > 1 for one in rows)
+    lanes = {row["setting"]: row["lane"] for row in reversed(results.rows)}
+    headers = ["lanes" if several else "lane", *(names[field] for field in results.fields)]
+    headers += [f"validation {results.metric}", f"test {results.metric}"]
+    body = [
+        (
+            f"{lanes[one.setting]}-{lanes[one.setting] + one.lanes - 1}" if several else f"{lanes[one.setting]}",
+            *(shown(one.chosen[field]) for field in results.fields),
+            _interval(one.validation, results.metric) + _note(one),
+            _interval(one.test, results.metric),
+        )
+        for one in rows
+    ]
+    align = ["left"] + ["right"] * len(results.fields) + ["left", "left"]
+    wide = tabulate(body, headers=headers, colalign=align, disable_numparse=True)
+    if max(map(len, wide.splitlines())) <= _COLUMNS:
+        return wide
+    # Too many factors for a line: a few columns, one for each of the best settings.
+    columns = [tuple(column) for column in zip(*([headers, *body][:4]), strict=True)]
+    return tabulate(columns, tablefmt="plain", disable_numparse=True)
+
+
+def _interval(value: Interval, metric: str) -> str:
+    """Mean and half of the interval.
+
+    >>> _interval(Interval(0.98333, 0.002, 4), "accuracy"), _interval(Interval(0.5, math.nan, 1), "loss")
+    ('98.33% ± 0.20', '0.5000')
+    """
+    if not value.finite:
+        return ""
+    percent = "accuracy" in metric
+    spread = "" if math.isnan(value.half_width) else f" ± {100 * value.half_width:.2f}"
+    if percent:
+        return f"{value.mean:.2%}{spread}"
+    spread = "" if math.isnan(value.half_width) else f" ± {value.half_width:.2g}"
+    return f"{value.mean:.4f}{spread}" if 1e-3 <= abs(value.mean) < 1e5 else f"{value.mean:.3g}{spread}"
+
+
+def _note(one: Summary) -> str:
+    return f" ({one.diverged} of {one.lanes} diverged)" if one.diverged else ""
+
+
+def short(fields: list[str]) -> dict[str, str]:
+    """The last parts of dotted names, as many as tell them apart.
+
+    >>> short(["optimizer.learning_rate", "model.noise", "data.augment.noise"])
+    {'optimizer.learning_rate': 'learning_rate', 'model.noise': 'model.noise', 'data.augment.noise': 'augment.noise'}
+    """
+    found = {}
+    for field in fields:
+        parts = field.split(".")
+        for count in range(1, len(parts) + 1):
+            name = ".".join(parts[-count:])
+            alike = [f for f in fields if f == name or f.endswith(f".{name}")]
+            if len(alike) == 1:
+                break
+        found[field] = name
+    return found
