@@ -42,27 +42,42 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(float(finite.mean()), float(stats.t.ppf(0.975, len(finite) - 1)) * spread, len(finite))
 
 
-def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[float]) -> dict[str, float]:
-    """The share of the variance of the ranks of the results that each factor explains by itself.
+def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[Sequence[float]]) -> dict[str, float]:
+    """The share of the variance of the ranks of all results that each factor explains by itself, and that of seeds.
 
-    epsilon^2 = (S_between - (k - 1) S_within / (n - k)) / S_total, at least 0, of the k values of a factor: what chance
-    would give is taken off. Ranks, because one result of 10^8 would be all of the variance; results that are not
-    finite share the last rank. A number of many values is cut into five parts of equal size.
+    Of the means over seeds epsilon^2 = (S_between - (k - 1) S_within / (n - k)) / S_total, at least 0, over the k
+    values of a factor and n settings: what chance would give is taken off. It is multiplied by the share that lies
+    between settings; the rest, between the seeds of one setting, is that of `seed`. Ranks, because one result of 10^8 would be
+    all of the variance; results that are not finite share the last rank. A number of many values is cut into five parts
+    of equal size. Shares of factors that were drawn together may add up to more than 1, those of a grid do not.
 
     Args:
-        factors: for each its value in every lane.
-        values: the result of every lane, the lower the better.
+        factors: for each its value in every setting.
+        values: for every setting the result of each seed, the lower the better.
 
     Returns:
-        A share from 0 to 1 for each factor; NaN where all results are alike or a factor has one value.
+        A share from 0 to 1 for each factor and `seed`; NaN where all results are alike, or a factor has one value, or
+        of several one that has as many as there are settings.
 
-    >>> explained({"a": [0, 0, 1, 1], "b": [0, 1, 0, 1]}, [1.0, 1.0, 2.0, 2.0])
-    {'a': 1.0, 'b': 0.0}
+    >>> explained({"a": [0, 0, 1, 1], "b": [0, 1, 0, 1]}, [[1.0], [1.0], [2.0], [2.0]])
+    {'a': 1.0, 'b': 0.0, 'seed': nan}
 
     Source: Kelley 1935, An unbiased correlation ratio measure, PNAS 21.
     """
-    ranks = stats.rankdata([value if math.isfinite(value) else math.inf for value in values])
-    return {name: _epsilon_squared(_levels(column), ranks) for name, column in factors.items()}
+    flat = [value if math.isfinite(value) else math.inf for of_setting in values for value in of_setting]
+    ranks = np.split(stats.rankdata(flat), np.cumsum([len(of_setting) for of_setting in values])[:-1])
+    total = float(np.var(np.concatenate(ranks)))
+    within = float(np.mean([((own - own.mean()) ** 2).sum() for own in ranks])) * len(ranks) / len(flat)
+    means = np.array([own.mean() for own in ranks])
+    if total == 0:
+        return dict.fromkeys((*factors, "seed"), math.nan)
+    found = {name: _epsilon_squared(_levels(column), means) * (1 - within / total) for name, column in factors.items()}
+    if len(factors) == 1:
+        # A value in each setting: all that is not due to seeds is due to it.
+        (name, column), counts = next(iter(factors.items())), [len(own) for own in ranks]
+        levels = [level for level, count in zip(_levels(column), counts, strict=True) for _ in range(count)]
+        found[name] = _epsilon_squared(levels, np.concatenate(ranks))
+    return found | {"seed": within / total if any(len(own) > 1 for own in ranks) else math.nan}
 
 
 def _epsilon_squared(levels: Sequence[Hashable], ranks: np.ndarray) -> float:

@@ -15,6 +15,9 @@ from tricks.training.sweeps.table import short
 FILE = "sweep.png"
 _LARGE, _SMALL = 15, 12
 _TICKS = 12
+_HEIGHTS = 6
+_PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+_MOST_NUMBERS = 150  # That are legible in a map.
 
 
 def draw(workdir: Path, results: Results, title: str) -> None:
@@ -78,27 +81,18 @@ def _map(figure: Any, settings: list[Summary], varied: list[str], results: Resul
     across, up = sorted(varied, key=lambda f: len({_key(one.chosen[f]) for one in settings}), reverse=True)
     columns, rows = ([*_sorted([one.chosen[f] for one in settings])] for f in (across, up))
     means = np.full((len(rows), len(columns)), np.nan)
-    counts = np.zeros(means.shape)
     for one in settings:
         place = rows.index(one.chosen[up]), columns.index(one.chosen[across])
         if one.validation.finite:
-            # Several settings fall on one place where a third factor has one value: never; where they are drawn, none.
             means[place] = one.validation.mean
-            counts[place] = one.diverged
     if len(settings) < 0.5 * means.size:
         return _scatter(figure, axis, settings, (across, up), results)
-    colors = "viridis_r" if results.falls else "viridis"
-    finite = means[np.isfinite(means)]
-    logarithmic = finite.size > 0 and finite.min() > 0 and finite.max() > 20 * finite.min()
-    image = axis.imshow(
-        np.log10(means) if logarithmic else means, cmap=colors, aspect="auto", origin="lower", interpolation="nearest"
-    )
+    norm, colors = _shades(means[np.isfinite(means)]), _colors(results)
+    image = axis.imshow(means, cmap=colors, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
     digits = ".1%" if "accuracy" in results.metric else ".3g"
-    shade = np.log10(means) if logarithmic else means
-    middle = np.nanmean([np.nanmin(shade), np.nanmax(shade)]) if finite.size else 0.0
-    if means.size <= 150:
+    if means.size <= _MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(means):
-            dark = np.isfinite(value) and (shade[i, j] > middle) == results.falls
+            dark = np.isfinite(value) and (norm(value) > 0.5) == results.falls
             text = format(value, digits) if np.isfinite(value) else "diverged"
             size = _SMALL if len(columns) <= 8 else 8
             axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize=size)
@@ -108,10 +102,7 @@ def _map(figure: Any, settings: list[Summary], varied: list[str], results: Resul
         set_ticks(places, [shown(labels[i]) for i in places], fontsize=_SMALL)
     axis.set_xlabel(across, fontsize=_SMALL)
     axis.set_ylabel(up, fontsize=_SMALL)
-    bar = figure.colorbar(image, ax=axis)
-    bar.set_label(
-        ("log10 of " if logarithmic else "") + f"validation {results.metric}, mean over seeds", fontsize=_SMALL
-    )
+    _bar(figure, image, axis, results)
     return None
 
 
@@ -123,21 +114,20 @@ def _scatter(figure: Any, axis: Any, settings: list[Summary], fields: tuple[str,
         places, labels, log = _axis([one.chosen[field] for one in kept])
         _label(which, scale, places, labels, log)
         sides.append(places)
-    values = _shades([one.validation.mean for one in kept])
-    points = axis.scatter(*sides, c=values[0], cmap="viridis_r" if results.falls else "viridis", s=90, edgecolor="k")
+    means = np.array([one.validation.mean for one in kept])
+    points = axis.scatter(*sides, c=means, norm=_shades(means), cmap=_colors(results), s=90, edgecolor="k")
     axis.set_xlabel(fields[0], fontsize=_SMALL)
     axis.set_ylabel(fields[1], fontsize=_SMALL)
-    figure.colorbar(points, ax=axis).set_label(f"{values[1]}validation {results.metric}", fontsize=_SMALL)
+    _bar(figure, points, axis, results)
 
 
 def _parallel(figure: Any, settings: list[Summary], varied: list[str], results: Results) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
 
     axis = figure.subplots()
     kept = [one for one in settings if one.validation.finite][::-1]  # The best are drawn last, above the others.
-    values, word = _shades([one.validation.mean for one in kept])
+    means = np.array([one.validation.mean for one in kept])
     names = short(varied)
     columns = []
     for place, field in enumerate(varied):
@@ -145,41 +135,66 @@ def _parallel(figure: Any, settings: list[Summary], varied: list[str], results: 
         heights = np.log(at) if log else np.array(at, float)
         low, high = heights.min(), heights.max()
         columns.append((heights - low) / (high - low) if high > low else np.full(len(heights), 0.5))
-        different = dict(zip((float(y) for y in columns[-1]), (labels[i] for i in range(len(labels))), strict=True))
-        shown_ticks = sorted(different)
-        every = max(1, math.ceil(len(shown_ticks) / 8))
-        for y in [*shown_ticks[::every], shown_ticks[-1]] if every > 1 else shown_ticks:
-            axis.annotate(different[y], (place, y), xytext=(5, 3), textcoords="offset points", fontsize=9)
+        ticks = dict(zip(map(float, columns[-1]), labels, strict=True))
+        if len(ticks) > _HEIGHTS and _are_numbers([one.chosen[field] for one in kept]):
+            marks = np.linspace(0, 1, _HEIGHTS)
+            values = low + marks * (high - low)
+            ticks = {float(y): f"{v:.2g}" for y, v in zip(marks, np.exp(values) if log else values, strict=True)}
+        for y, text in ticks.items():
+            axis.annotate(
+                text,
+                (place, y),
+                xytext=(6, 0),
+                textcoords="offset points",
+                fontsize=10,
+                va="center",
+                bbox=_PAPER,
+                zorder=5,
+            )
         axis.axvline(place, color="0.6", linewidth=1)
-    shades = Normalize(min(values), max(values) if max(values) > min(values) else min(values) + 1)
-    colors = colormaps["viridis_r" if results.falls else "viridis"]
-    for i, value in enumerate(values):
+    shades, colors = _shades(means), colormaps[_colors(results)]
+    for i, value in enumerate(means):
         axis.plot(range(len(varied)), [c[i] for c in columns], color=colors(shades(value)), linewidth=1.8, alpha=0.75)
     axis.set_xticks(range(len(varied)), [names[field] for field in varied], fontsize=_SMALL)
     axis.set_yticks([])
-    axis.set_xlim(-0.1, len(varied) - 0.6)
+    axis.set_xlim(-0.35, len(varied) - 0.6)
     axis.set_ylim(-0.05, 1.08)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
-    bar = figure.colorbar(ScalarMappable(shades, colors), ax=axis)
-    bar.set_label(f"{word}validation {results.metric}, mean over seeds", fontsize=_SMALL)
+    _bar(figure, ScalarMappable(shades, colors), axis, results)
 
 
-def _shades(means: list[float]) -> tuple[np.ndarray, str]:
-    values = np.array(means)
-    if values.min() > 0 and values.max() > 20 * values.min():
-        return np.log10(values), "log10 of "
-    return values, ""
+def _shades(means: np.ndarray) -> Any:
+    from matplotlib.colors import LogNorm, Normalize
+
+    if means.size == 0:
+        return Normalize(0, 1)
+    low, high = float(means.min()), float(means.max())
+    if low > 0 and high > 20 * low:
+        return LogNorm(low, high)
+    return Normalize(low, high if high > low else low + 1)
+
+
+def _colors(results: Results) -> str:
+    return "viridis_r" if results.falls else "viridis"
+
+
+def _bar(figure: Any, shaded: Any, axis: Any, results: Results) -> None:
+    figure.colorbar(shaded, ax=axis).set_label(f"validation {results.metric}, mean over seeds", fontsize=_SMALL)
 
 
 def _axis(values: list[Any]) -> tuple[list[float], list[str], bool]:
     """Where values stand on an axis, what they are called there, and whether it is logarithmic."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    if _are_numbers(values):
         numbers = [float(value) for value in values]
         log = min(numbers) > 0 and max(numbers) >= 20 * min(numbers)
         return numbers, [shown(value) for value in values], log
     different = _sorted(values)
     return [float(different.index(value)) for value in values], [shown(value) for value in values], False
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _label(axis: Any, set_scale: Any, places: list[float], labels: list[str], log: bool) -> None:

@@ -119,9 +119,19 @@ def _interval(field: str, text: str, kind: Any) -> Range:
     if scale == "log" and low <= 0:
         raise UserError(f"--sweep.{field} is {text!r}; a logarithmic interval begins above 0: choose linear, or a list")
     grid = np.geomspace(low, high, int(count)) if scale == "log" else np.linspace(low, high, int(count))
-    # Rounded to what is worth reading, and as it is printed: 0.1 and not 0.10000000000000002.
-    values = tuple(dict.fromkeys(_number(float(f"{value:.6g}"), kind) for value in grid))
+    values = tuple(dict.fromkeys(_number(value, kind) for value in _legible(grid)))
     return Range(field, values, low, high, scale)
+
+
+def _legible(grid: np.ndarray) -> list[float]:
+    """As few digits as leave the steps what they are: 0.000185, and not 0.0001847849797422291."""
+    steps = np.diff(grid)
+    nearest = np.minimum(np.r_[steps, np.inf], np.r_[np.inf, steps])
+    for digits in (3, 6):
+        rounded = np.array([float(f"{value:.{digits}g}") for value in grid])
+        if (np.abs(rounded - grid) <= 0.02 * nearest).all():
+            return [float(value) for value in rounded]
+    return [float(value) for value in grid]
 
 
 def _number(value: float, kind: Any) -> Any:

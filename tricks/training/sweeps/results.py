@@ -177,14 +177,16 @@ def explained(results: Results) -> dict[str, float]:
     Returns:
         A share for each factor, as `factors.explained` gives it.
     """
-    rows = [row for row in results.rows if row["status"] != "waiting"]
     sign = 1 if results.falls else -1
-    values = [
-        sign * _number(None if row["status"] == "diverged" else row.get(f"best_validation_{results.metric}"))
-        for row in rows
-    ]
-    columns = {name: [row[name] for row in rows] for name in (*results.fields, "seed")}
-    return factors.explained(columns, values)
+    values: dict[int, list[float]] = {}
+    chosen: dict[int, list[Any]] = {}
+    for row in results.rows:
+        if row["status"] != "waiting":
+            best = None if row["status"] == "diverged" else row.get(f"best_validation_{results.metric}")
+            values.setdefault(row["setting"], []).append(sign * _number(best))
+            chosen[row["setting"]] = [row[field] for field in results.fields]
+    columns = dict(zip(results.fields, zip(*chosen.values(), strict=True), strict=True))
+    return factors.explained(columns, [*values.values()]) if values else {}
 
 
 def write(workdir: Path, results: Results, stories: Mapping[int, Story]) -> None:

@@ -24,9 +24,10 @@ def text(results: Results) -> str:
     """
     settings = of_sweep.summaries(results)
     rows = [one for one in settings if one.validation.finite][:_ROWS]
-    parts = [_table(results, rows)] if rows else []
-    if len(settings) > len(rows):
-        parts.append(f"{len(settings) - len(rows)} more settings in {of_sweep.ROWS}.csv")
+    lines, count = _table(results, rows) if rows else ("", 0)
+    parts = [lines] if rows else []
+    if len(settings) > count:
+        parts.append(f"{len(settings) - count} more settings in {of_sweep.ROWS}.csv")
     diverged = sum(one.diverged for one in settings)
     if diverged:
         parts.append(f"{diverged} of {len(results.rows)} lanes diverged")
@@ -41,7 +42,8 @@ def text(results: Results) -> str:
     return "\n".join(parts)
 
 
-def _table(results: Results, rows: list[Summary]) -> str:
+def _table(results: Results, rows: list[Summary]) -> tuple[str, int]:
+    """The table, and how many settings it has room for."""
     names = short(list(results.fields))
     several = any(one.lanes > 1 for one in rows)
     lanes = {row["setting"]: row["lane"] for row in reversed(results.rows)}
@@ -59,10 +61,14 @@ def _table(results: Results, rows: list[Summary]) -> str:
     align = ["left"] + ["right"] * len(results.fields) + ["left", "left"]
     wide = tabulate(body, headers=headers, colalign=align, disable_numparse=True)
     if max(map(len, wide.splitlines())) <= _COLUMNS:
-        return wide
-    # Too many factors for a line: a few columns, one for each of the best settings.
-    columns = [tuple(column) for column in zip(*([headers, *body][:4]), strict=True)]
-    return tabulate(columns, tablefmt="plain", disable_numparse=True)
+        return wide, len(body)
+    # Too many factors for a line: a column for each of the best settings.
+    for count in range(len(body), 0, -1):
+        columns = [tuple(column) for column in zip(headers, *body[:count], strict=True)]
+        found = tabulate(columns, tablefmt="plain", disable_numparse=True)
+        if max(map(len, found.splitlines())) <= _COLUMNS:
+            break
+    return found, count
 
 
 def _interval(value: Interval, metric: str) -> str:
@@ -88,13 +94,17 @@ def _note(one: Summary) -> str:
 def short(fields: list[str]) -> dict[str, str]:
     """The last parts of dotted names, as many as tell them apart.
 
+    >>> short(["optimizer.name", "seed"])
+    {'optimizer.name': 'optimizer.name', 'seed': 'seed'}
+
     >>> short(["optimizer.learning_rate", "model.noise", "data.augment.noise"])
     {'optimizer.learning_rate': 'learning_rate', 'model.noise': 'model.noise', 'data.augment.noise': 'augment.noise'}
     """
     found = {}
     for field in fields:
         parts = field.split(".")
-        for count in range(1, len(parts) + 1):
+        # `name` alone says nothing.
+        for count in range(1 + (parts[-1] == "name"), len(parts) + 1):
             name = ".".join(parts[-count:])
             alike = [f for f in fields if f == name or f.endswith(f".{name}")]
             if len(alike) == 1:
