@@ -47,9 +47,10 @@ def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[Sequence[fl
 
     Of the means over seeds epsilon^2 = (S_between - (k - 1) S_within / (n - k)) / S_total, at least 0, over the k
     values of a factor and n settings: what chance would give is taken off. It is multiplied by the share that lies
-    between settings; the rest, between the seeds of one setting, is that of `seed`. Ranks, because one result of 10^8 would be
-    all of the variance; results that are not finite share the last rank. A number of many values is cut into five parts
-    of equal size. Shares of factors that were drawn together may add up to more than 1, those of a grid do not.
+    between settings; the rest, between the seeds of one setting, is that of `seed`. Ranks, because one result of 10^8
+    would be all of the variance; results that are not finite share the last rank. A number of many values is cut into
+    five parts of equal size. Shares of factors that were drawn at random may add up to more than 1, those of a grid do
+    not.
 
     Args:
         factors: for each its value in every setting.

@@ -25,6 +25,8 @@ _REFUSED = {
     "escape.": f"{_TOGETHER}, which leaves no saddles: train the lane that you want with it, by --export",
     "curvature.": f"{_TOGETHER}, which looks at no curvature: train the lane that you want with it, by --export",
     "checkpoint.": "a sweep saves by itself",
+    "early_stopping.metric": "lanes are compared by it",
+    "early_stopping.mode": "lanes are compared by it",
     "data.placement": "a sweep keeps its examples on the device",
     "data.directory": "it is where data lies, and changes no run",
     "train.chunk_steps": "it changes no result",

@@ -154,9 +154,7 @@ class _Pack:
 
     def _as_leaf(self, words: np.ndarray, like: jax.ShapeDtypeStruct) -> Any:
         if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-            kind: Any = like
-            keys = jax.random.wrap_key_data(jax.numpy.asarray(words), impl=jax.random.key_impl(kind))
-            return jax.device_put(keys, self._by_lane())
+            return jax.device_put(jax.random.wrap_key_data(jax.numpy.asarray(words)), self._by_lane())
         return self._put(words)
 
     def _run(self, place: int) -> None:

@@ -1,0 +1,328 @@
+"""Lanes of a sweep are the runs that train.py makes, whatever else is trained beside them."""
+
+import contextlib
+import json
+import math
+import shutil
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from conftest import run_python, train
+from tricks import training
+from tricks.config import Config
+from tricks.errors import UserError
+from tricks.training import experiment, records
+from tricks.training.sweeps import export, lane_files, memory, programs, run, settings
+
+_RATE, _DROPOUT = "optimizer.learning_rate", "model.dropout"
+
+
+def _config(**fields) -> Config:
+    config = Config()
+    config.data.batch_size = 68  # 19 steps in chunks of 7, 6 and 6.
+    config.model.hidden_sizes = (12,)
+    config.train.epochs = 2
+    config.train.chunk_steps = 7
+    return settings.with_setting(config, {name.replace("__", "."): value for name, value in fields.items()})
+
+
+# Numbers of every part of a config, off in some lanes; lanes of different lengths; two splits, two label noises.
+_SETTINGS = [
+    {_RATE: 1e-2, _DROPOUT: 0.0, "optimizer.l2": 0.0, "schedule.warmup_steps": 0, "train.epochs": 2},
+    {_RATE: 1e-3, _DROPOUT: 0.4, "optimizer.l2": 1e-3, "schedule.warmup_steps": 9, "train.epochs": 2},
+    {_RATE: 3e-2, _DROPOUT: 0.2, "optimizer.l2": 0.0, "schedule.warmup_steps": 5, "train.epochs": 1},
+]
+_MORE = ("model.noise", "data.label_noise", "data.augment.shift", "optimizer.momentum", "early_stopping.min_delta")
+for _one, _values in zip(
+    _SETTINGS, ((0.0, 0.0, 0.0, 0.9, 0.0), (0.1, 0.3, 1.0, 0.8, 0.1), (0.2, 0.3, 0.0, 0.5, 0.0)), strict=True
+):
+    _one |= dict(zip(_MORE, _values, strict=True))
+
+
+def _run(workdir: Path, settings_of_run=_SETTINGS, seeds=2, halving=0, **fields) -> run.Results:
+    return run.sweep(_config(**fields), settings_of_run, workdir=workdir, seeds=seeds, halving=halving)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("sweeps") / "whole"
+    assert not _run(workdir, schedule__shape="cosine").interrupted
+    return workdir
+
+
+def _rows(workdir: Path) -> list[dict]:
+    found = pyarrow.parquet.read_table(workdir / "results.parquet").to_pylist()
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in found]
+
+
+def _same(one: Path, other: Path) -> None:
+    assert _rows(one) == _rows(other)
+    tables = [pyarrow.parquet.read_table(workdir / "curves.parquet") for workdir in (one, other)]
+    assert tables[0].equals(tables[1])
+
+
+@contextlib.contextmanager
+def _compilations():
+    found = []
+
+    def hear(event, seconds, **_):
+        if "backend_compile" in event:
+            found.append(threading.get_ident())
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(hear)
+
+
+def test_every_lane_is_the_run_of_its_config(whole, tmp_path):
+    lanes = settings.lanes(_config(schedule__shape="cosine"), _SETTINGS, 2)
+    for lane in lanes[1::2] + lanes[2:3]:
+        workdir = tmp_path / str(lane.number)
+        assert experiment.run(lane.config, workdir) == "completed"
+        story = lane_files.read(whole, lane.number)
+        theirs = [r for r in records.read(workdir) if r.kind != "curvature"]
+        ours = [r for r in story.records if r.kind != "last test"]
+        assert [r[:3] for r in ours] == [r[:3] for r in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            for name in {*other.values} - {"examples_per_second"}:
+                assert one.values[name] == pytest.approx(other.values[name], rel=1e-5, abs=1e-6), (lane, one, name)
+        summary = json.loads((workdir / "summary.json").read_text())
+        row = _rows(whole)[lane.number]
+        for when, name in (("best", "best"), ("final", "last")):
+            for split, values in summary[when].items():
+                if isinstance(values, dict):
+                    assert row[f"{name}_{split}_loss"] == pytest.approx(values["loss"], rel=1e-5)
+                    assert row[f"{name}_{split}_accuracy"] == pytest.approx(values["accuracy"], abs=1e-6)
+        assert row["best_epoch"] == summary["best"]["validation"]["epoch"]
+
+
+_IN_FLOAT64 = """
+import sys, tempfile
+from pathlib import Path
+import jax, jax.numpy as jnp
+sys.path.insert(0, "tests")
+import test_sweeps as t
+from tricks.training import assembly, experiment, records
+from tricks.training.sweeps import lane_files, run, settings
+narrow = assembly.init
+def init(static, hyper, key):
+    return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, narrow(static, hyper, key))
+assembly.init = init
+if __name__ == "__main__":
+    folder = Path(tempfile.mkdtemp())
+    t._run(folder / "sweep", schedule__shape="cosine")
+    worst = 0.0
+    for lane in settings.lanes(t._config(schedule__shape="cosine"), t._SETTINGS, 2)[::3]:
+        experiment.run(lane.config, folder / str(lane.number))
+        ours = [r for r in lane_files.read(folder / "sweep", lane.number).records if r.kind != "last test"]
+        for one, other in zip(ours, records.read(folder / str(lane.number)), strict=True):
+            for name in {*other.values} - {"examples_per_second"}:
+                worst = max(worst, abs(one.values[name] - other.values[name]) / (abs(other.values[name]) + 1e-9))
+    print("worst", worst)
+"""
+
+
+def test_in_float64_they_are_so_to_nine_digits():
+    done = run_python("-c", _IN_FLOAT64, JAX_ENABLE_X64="true")
+    assert done.status == 0, done.error[-2000:]
+    assert float(done.output.split()[-1]) < 1e-9
+
+
+def test_numbers_and_seeds_are_no_other_programs(tmp_path):
+    counts = []
+    for rates in ([1e-3], [1e-3, 1e-2, 1e-1]):
+        with _compilations() as found:
+            _run(tmp_path / str(len(rates)), [{_RATE: rate, _DROPOUT: 0.1} for rate in rates], seeds=2)
+        counts.append(len(found))
+    # Start, entrance, a chunk, validation and test, the end of an epoch; the rest are operations on a few numbers.
+    assert counts[1] <= counts[0] <= 12
+    shapes = [{_RATE: 1e-3, _DROPOUT: 0.1, "model.hidden_sizes": (n,)} for n in (3, 4)]
+    with _compilations() as found:
+        _run(tmp_path / "groups", shapes, seeds=2)
+    assert len(found) <= 2 * counts[0]
+
+
+def test_a_lane_does_not_depend_on_its_company(whole, tmp_path):
+    # One that diverges beside it, one that ends before it, and another place among them.
+    others = [{**_SETTINGS[0], _RATE: 1e30}, {**_SETTINGS[0], "train.epochs": 1}, _SETTINGS[1]]
+    found = _run(tmp_path / "sweep", others, schedule__shape="cosine")
+    assert [row["status"] for row in found.rows] == ["diverged"] * 2 + ["completed"] * 4
+    ours, theirs = _rows(tmp_path / "sweep"), _rows(whole)
+    for one, other in ((4, 2), (5, 3)):
+        for name in ours[one]:
+            if name not in ("lane", "setting"):
+                assert ours[one][name] == theirs[other].get(name), name
+    assert "at step" in ours[0]["message"]
+    assert ours[0]["best_validation_loss"] is not None  # That of the initial weights.
+    assert ours[0]["best_test_loss"] is None
+
+
+def _interrupted_after(monkeypatch, chunks: int) -> None:
+    asked = iter(range(chunks))
+
+    @contextlib.contextmanager
+    def catch():
+        yield lambda: next(asked, None) is None
+
+    monkeypatch.setattr(run, "catch_interrupts", catch)
+
+
+@pytest.mark.parametrize(("chunks", "steps"), [(0, [7]), (1, [13]), (2, [19]), (4, [19, 32])])
+def test_an_interrupted_sweep_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, chunks, steps):
+    with monkeypatch.context() as patch:
+        _interrupted_after(patch, chunks)
+        found = _run(tmp_path / "sweep", schedule__shape="cosine")
+    assert found.interrupted
+    # Six chunks come to two epochs of 19 steps; the lanes of one epoch have ended by then.
+    assert sorted({row["steps"] for row in found.rows}) == steps
+    assert not _run(tmp_path / "sweep", schedule__shape="cosine").interrupted
+    _same(tmp_path / "sweep", whole)
+
+
+def test_lanes_wait_for_a_place_and_are_the_same(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_WIDEST_ON_CPU", 2)
+    found = _run(tmp_path / "sweep", schedule__shape="cosine")
+    assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [2]
+    for row, other in zip(found.rows, _rows(whole), strict=True):
+        assert row["status"] == "completed"
+        for name in ("best_validation_loss", "last_train_loss", "last_test_loss"):
+            assert row[name] == pytest.approx(other[name], rel=1e-5)
+    # A sweep that goes on keeps the width that it had, for the sake of its roundings.
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "sweep" / "lanes")
+    (tmp_path / "sweep" / "results.parquet").rename(tmp_path / "before")
+    _run(tmp_path / "sweep", schedule__shape="cosine")
+    again = _rows(tmp_path / "sweep")
+    (tmp_path / "before").rename(tmp_path / "sweep" / "results.parquet")
+    assert again == _rows(tmp_path / "sweep")
+
+
+_MANY = [{_RATE: rate} for rate in (1e-5, 1e-4, 3e-3, 1e-2, 3e-2, 1e-1)]
+
+
+def test_halving_keeps_the_better_and_what_it_left_behind_may_be_gone_on_with(tmp_path):
+    all_of_them = _run(tmp_path / "all", _MANY, train__epochs=4)
+    halved = _run(tmp_path / "halved", _MANY, train__epochs=4, halving=2)
+    by_setting = {
+        epochs: {row["setting"] for row in halved.rows if row["epochs"] == epochs} for epochs in (1.0, 2.0, 4.0)
+    }
+    assert [len(by_setting[epochs]) for epochs in (1.0, 2.0, 4.0)] == [3, 1, 2]
+    assert {row["status"] for row in halved.rows if row["epochs"] < 4} == {"eliminated"}
+    # Whoever goes on was better after an epoch, in the mean over seeds.
+    curves = pyarrow.parquet.read_table(tmp_path / "all" / "curves.parquet").to_pylist()
+    first = [
+        np.mean([r["loss"] for r in curves if r["split"] == "validation" and r["epoch"] == 1 and r["lane"] // 2 == s])
+        for s in range(6)
+    ]
+    assert by_setting[1.0] == {*np.argsort(first)[3:].tolist()}
+    gone_on = _run(tmp_path / "halved", _MANY, train__epochs=4)
+    assert {row["status"] for row in gone_on.rows} == {"completed"}
+    _same(tmp_path / "halved", tmp_path / "all")
+    assert all_of_them.rows[0]["status"] == "completed"
+
+
+def test_early_stopping_ends_a_lane_by_itself(tmp_path):
+    chosen = [{"early_stopping.patience": p, "early_stopping.min_delta": d} for p, d in ((0, 0.0), (1, 9.0), (2, 9.0))]
+    found = _run(tmp_path / "sweep", chosen, seeds=1, train__epochs=4)
+    assert [row["epochs"] for row in found.rows] == [4.0, 1.0, 2.0]
+    assert [row["status"] for row in found.rows] == ["completed", "stopped early", "stopped early"]
+
+
+def test_eight_devices_share_the_lanes_and_speak_to_nobody(whole, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import test_sweeps as t; from pathlib import Path; import jax\n"
+        "from tricks.training.sweeps import programs\n"
+        "later = programs._later\n"
+        "def heard(traced, options=None):\n"
+        "    text = traced.lower().compile(options).as_text()\n"
+        "    assert not any(word in text for word in ('all-reduce', 'all-gather', 'all-to-all', 'permute(')), text\n"
+        "    return later(traced, options)\n"
+        "programs._later = heard\n"
+        "t._run(Path(sys.argv[1]), schedule__shape='cosine')\n"
+    )
+    done = run_python("-c", code, str(tmp_path / "sweep"), devices=8)
+    assert done.status == 0, done.error[-3000:]
+    assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [8]
+    for row, other in zip(_rows(tmp_path / "sweep"), _rows(whole), strict=True):
+        assert row["last_train_loss"] == pytest.approx(other["last_train_loss"], rel=1e-5)
+        assert row["best_test_loss"] == pytest.approx(other["best_test_loss"], rel=1e-5)
+
+
+def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
+    lanes = settings.lanes(_config(model__hidden_sizes=(256, 256)), [{_RATE: 1e-3}], 1)
+    from tricks.training.sweeps import groups, lane_data
+
+    mesh = programs.make_mesh()
+    (group,) = groups.divide(lanes, mesh, (Path(),))
+    batch = training.assembly.batch_of(group.examples.train, 64)
+    estimate = memory.bytes_of_lane(group.static, group.hypers[0], batch)
+    sizes = []
+    for width in (1, 9):
+        kept = []
+        later = programs._later
+        try:
+            programs._later = lambda traced, options=None, kept=kept: kept.append(traced) or (lambda: None)
+            shapes = lane_data.shapes(group.data, mesh, 64)
+            programs.compiled(group.static, group.hypers[0], *shapes, lengths={7}, batch_size=64, width=width)
+        finally:
+            programs._later = later
+        analysis = kept[2].lower().compile().memory_analysis()
+        sizes.append(analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes)
+    of_lane = (sizes[1] - sizes[0]) / 8
+    assert 0.9 * of_lane < estimate < 5 * of_lane
+
+
+def test_lanes_that_no_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1e6)
+    monkeypatch.setattr("tricks.memory.available", lambda: 1e6)
+    assert memory.width(100, 10_000, 0, 1) == 16
+    assert memory.width(100, 200_000, 0, 1) == 4
+    assert memory.width(3, 10_000, 0, 1) == 3
+    assert memory.width(3, 10_000, 0, 8) == 8
+    with pytest.raises(UserError, match="the examples and one lane take"):
+        memory.width(100, 2_000_000, 0, 1)
+
+
+def test_a_damaged_lane_is_named(whole, tmp_path):
+    workdir = shutil.copytree(whole, tmp_path / "sweep")
+    (workdir / "lanes" / "00003.json").write_text("{")
+    with pytest.raises(UserError, match=r"lanes/00003\.json is damaged .*; remove it, and the lane is trained anew"):
+        _run(workdir, schedule__shape="cosine")
+    (workdir / "lanes" / "00003.json").unlink()
+    _run(workdir, schedule__shape="cosine")
+    _same(workdir, whole)
+
+
+def test_another_sweep_is_refused(whole):
+    for changed, said in (
+        ({"settings_of_run": _SETTINGS[:2]}, "sweep.optimizer.learning_rate is '0.01 0.001 0.03' there"),
+        ({"seeds": 3}, "seeds is 2 there, 3 here"),
+        ({"data__batch_size": 32}, "data.batch_size is 68 there, 32 here"),
+    ):
+        with pytest.raises(UserError, match="was made by another config") as raised:
+            _run(whole, **{"schedule__shape": "cosine", **changed})
+        assert said in str(raised.value)
+
+
+def test_a_lane_is_exported_and_trains_alike(whole, tmp_path):
+    workdir = shutil.copytree(whole, tmp_path / "sweep")
+    file = export.write(workdir, 3)
+    assert file.read_text().startswith('"""Lane 3 of sweep: optimizer.learning_rate=0.001, model.dropout=0.4, ')
+    done = train(tmp_path / "run", f"--config={file}")
+    assert done.status == 0, done
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["best"]["test"]["loss"] == pytest.approx(_rows(whole)[3]["best_test_loss"], rel=1e-5)
+    with pytest.raises(UserError, match="--export is 6; the sweep has lanes 0 to 5"):
+        export.write(workdir, 6)
+    with pytest.raises(UserError, match="holds no sweep"):
+        export.write(tmp_path, 0)
+
+
+def test_the_function_is_where_it_is_promised():
+    assert training.sweep is run.sweep
+    assert math.isfinite(1.0)
