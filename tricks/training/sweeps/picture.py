@@ -37,7 +37,9 @@ def draw(workdir: Path, results: Results, title: str) -> None:
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=_LARGE)
-    if len(varied) == 2 and len(settings) > 2:
+    if not any(one.validation.finite for one in settings):
+        figure.text(0.5, 0.5, "all lanes diverged", ha="center", va="center", fontsize=_LARGE)
+    elif len(varied) == 2 and len(settings) > 2:
         _map(figure, settings, varied, results)
     elif len(varied) > 2:
         _parallel(figure, settings, varied, results)

@@ -1,6 +1,7 @@
 """The best settings of a sweep and what its factors explain, as text."""
 
 import math
+import textwrap
 
 from tabulate import tabulate
 
@@ -35,10 +36,9 @@ def text(results: Results) -> str:
     known = sorted(((share, name) for name, share in shares.items() if math.isfinite(share)), reverse=True)
     if known:
         names = short([name for _, name in known])
-        parts.append(
-            f"of the differences in validation {results.metric} (ranks) explain: "
-            + ", ".join(f"{names[name]} {share:.0%}" for share, name in known)
-        )
+        shared = ", ".join(f"{names[name]} {share:.0%}" for share, name in known)
+        line = f"differences in validation {results.metric}, by rank, are explained by: {shared}"
+        parts.append(textwrap.fill(line, _COLUMNS, break_long_words=False))
     return "\n".join(parts)
 
 
