@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from absl import flags
 from tabulate import tabulate
 
-from benchmarks import curvature, data, escape, ordinary, start, train, transforms
+from benchmarks import curvature, data, escape, ordinary, start, sweep, train, transforms
 from tricks.cli.command import run
 from tricks.errors import UserError
 
@@ -30,6 +30,7 @@ _BENCHMARKS = {
     "escape": escape.compare,
     "ordinary": ordinary.compare,
     "data": data.compare,
+    "sweep": sweep.compare,
 }
 
 

@@ -14,9 +14,20 @@ EPOCHS, BATCH, RATE, PATIENCE = 40, 32, 2e-3, 15
 
 def main(directory: Path) -> None:
     """Trains, keeps the best weights, tests them, and draws the losses."""
-    torch.manual_seed(0)
+    history, _ = train(directory, RATE, 0)
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.plot(history, label=["train", "validation"])
+    pyplot.legend()
+    pyplot.savefig(directory / "curves.png", dpi=120)
+
+
+def train(directory: Path, rate: float, seed: int) -> tuple[list[tuple[float, float]], float]:
+    """One training; the losses of its epochs, and the best of the validation."""
+    torch.manual_seed(seed)
     features, targets = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(features))
+    order = np.random.default_rng(seed).permutation(len(features))
     test, validation, train = np.split(order, [359, 359 + 144])
     mean = features[train].mean(axis=0)
     scale = np.sqrt(np.maximum(features[train].var(axis=0), features[train].var(axis=0).mean()))
@@ -26,7 +37,7 @@ def main(directory: Path) -> None:
     for inputs in (64, 128):
         layers += [nn.Linear(inputs, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.2)]
     model = nn.Sequential(*layers, nn.Linear(128, 10))
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
     steps = len(train) // BATCH
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * steps)
     loss_fn = nn.CrossEntropyLoss()
@@ -34,7 +45,7 @@ def main(directory: Path) -> None:
     best, since_best = float("inf"), 0
     for epoch in range(EPOCHS):
         model.train()
-        total, rows = 0.0, torch.tensor(np.random.default_rng((0, epoch)).permutation(train))
+        total, rows = 0.0, torch.tensor(np.random.default_rng((seed, epoch)).permutation(train))
         for step in range(steps):
             chosen = rows[step * BATCH : (step + 1) * BATCH]
             loss = loss_fn(model(x[chosen]), y[chosen])
@@ -59,12 +70,7 @@ def main(directory: Path) -> None:
     with torch.no_grad():
         accuracy = (model(x[test]).argmax(dim=1) == y[test]).float().mean().item()
     print(f"test {accuracy:.2%}")
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    pyplot.plot(history, label=["train", "validation"])
-    pyplot.legend()
-    pyplot.savefig(directory / "curves.png", dpi=120)
+    return history, best
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Program = Callable[..., Any]
 
 
 class LanePrograms(NamedTuple):
-    """Compiled, or about to be; each for so many lanes at once.
+    """Each for so many lanes at once.
 
     Attributes:
         start: `start(hyper, seeds) -> loops`.
@@ -88,10 +88,31 @@ def stacked(hypers: list[Hyper]) -> Hyper:
     return found
 
 
-def compiled(
+def compiled(static: Static, *arguments: Any, **sizes: Any) -> LanePrograms:
+    """Traces all programs of a group, and has them compiled in other threads.
+
+    Args:
+        static: what is fixed.
+        arguments: as for `traced`.
+        sizes: likewise.
+
+    Returns:
+        The programs. The first call of each waits until it is there.
+    """
+    found, once = traced(static, *arguments, **sizes), programs.run_once(static.mesh)
+    return found._replace(
+        start=_later(found.start, once),
+        enter=_later(found.enter, once),
+        chunks={length: _later(program) for length, program in found.chunks.items()},
+        evaluate={shape: _later(program) for shape, program in found.evaluate.items()},
+        after_epoch=_later(found.after_epoch),
+    )
+
+
+def traced(
     static: Static, hyper: Hyper, examples: Any, blocks: list[Any], *, lengths: set[int], batch_size: int, width: int
 ) -> LanePrograms:
-    """Traces all programs of a group, and has them compiled in other threads.
+    """All programs of a group, as `jax.jit(function).trace(...)` gives them.
 
     Args:
         static: what is fixed.
@@ -103,7 +124,7 @@ def compiled(
         width: lanes at once; divides over the devices.
 
     Returns:
-        The programs. The first call of each waits until it is there.
+        The traced programs.
     """
     by = by_lane(static.mesh)
     lanes = functools.partial(jax.vmap, spmd_axis_name="lane")
@@ -135,19 +156,15 @@ def compiled(
 
     measures = {name: struct((), np.float32) for name in static.loss.names}
     after = jit(lanes(after_epoch), donate=1)
-    once = programs.run_once(static.mesh)
     return LanePrograms(
-        _later(started, once),
-        _later(jit(lanes(enter), donate=2).trace(struct((), np.bool_), loops, loops), once),
+        started,
+        jit(lanes(enter), donate=2).trace(struct((), np.bool_), loops, loops),
+        {length: of_run.trace(numbers, loops.train, own, struct((length, batch_size), np.int32)) for length in lengths},
         {
-            length: _later(of_run.trace(numbers, loops.train, own, struct((length, batch_size), np.int32)))
-            for length in lengths
-        },
-        {
-            block.counts.shape: _later(evaluate.trace(weights(loops.train), block, struct((batches,), np.int32)))
+            block.counts.shape: evaluate.trace(weights(loops.train), block, struct((batches,), np.int32))
             for block, batches in blocks
         },
-        _later(after.trace(numbers, loops, measures, struct((), np.bool_))),
+        after.trace(numbers, loops, measures, struct((), np.bool_)),
         loops,
         width,
     )
