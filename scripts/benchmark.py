@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from absl import flags
 from tabulate import tabulate
 
-from benchmarks import curvature, data, escape, ordinary, start, sweep, train, transforms
+from benchmarks import curvature, data, escape, halving, ordinary, start, sweep, train, transforms
 from tricks.cli.command import run
 from tricks.errors import UserError
 
@@ -31,6 +31,7 @@ _BENCHMARKS = {
     "ordinary": ordinary.compare,
     "data": data.compare,
     "sweep": sweep.compare,
+    "halving": halving.compare,
 }
 
 

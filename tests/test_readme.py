@@ -102,7 +102,7 @@ def test_a_project_of_ones_own_in_an_empty_folder(checkout, tmp_path):
     for name, text in re.findall(r"```py\n# (\w+\.py)\n(.*?)```", README, re.S):
         (tmp_path / name).write_text(text)
     shutil.copy(ROOT / "examples" / "own" / "iris.csv", tmp_path / "flowers.csv")
-    train, spectrum = (line for line in _LINES if line.startswith("tricks "))
+    train, spectrum = (line for line in _LINES if line.startswith(("tricks train", "tricks spectrum")))
     python = f"PYTHONPATH={checkout} {checkout}/.venv/bin/python -m "
     done = _shell(python + train, tmp_path)
     assert done.returncode == 0, done
@@ -110,6 +110,14 @@ def test_a_project_of_ones_own_in_an_empty_folder(checkout, tmp_path):
     done = _shell(python + spectrum, tmp_path)
     assert done.returncode == 0, done
     assert "verdict" in done.stdout
+
+
+def test_a_sweep_of_the_readme(checkout):
+    (line,) = (line for line in _LINES if line.startswith("tricks sweep"))
+    short = line.replace("tricks sweep", ".venv/bin/python scripts/sweep.py").replace(":16", ":2").replace("=4", "=2")
+    done = _shell(f"{short} --config.train.epochs=1", checkout)
+    assert done.returncode == 0, done
+    assert "12 of 12 lanes have ended" in done.stdout
 
 
 def test_make_test_runs_the_tests(checkout):

@@ -71,7 +71,8 @@ def _shell(command: Callable[[Path], Sequence[str]], programs_folder: Path | Non
             "JAX_COMPILATION_CACHE_DIR": str(programs_folder or empty),
         }
         start = time.perf_counter()
-        arguments = [sys.executable, *command(Path(directory)), "--config=configs/digits.py"]
+        script, *flags = command(Path(directory))
+        arguments = [sys.executable, script, "--config=configs/digits.py", *flags]
         done = subprocess.run(arguments, cwd=_ROOT, env=environment, check=False, capture_output=True)
         spent = time.perf_counter() - start
         assert done.returncode in (0, 3), done.stderr.decode()
