@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 _BINS = 5  # Of a number that takes many values.
 
@@ -39,7 +39,7 @@ def interval(values: Sequence[float]) -> Interval:
     if len(finite) == 1:
         return Interval(float(finite[0]), math.nan, 1)
     spread = float(finite.std(ddof=1) / math.sqrt(len(finite)))
-    return Interval(float(finite.mean()), float(stats.t.ppf(0.975, len(finite) - 1)) * spread, len(finite))
+    return Interval(float(finite.mean()), float(special.stdtrit(len(finite) - 1, 0.975)) * spread, len(finite))
 
 
 def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -66,7 +66,7 @@ def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[Sequence[fl
     Source: Kelley 1935, An unbiased correlation ratio measure, PNAS 21.
     """
     flat = [value if math.isfinite(value) else math.inf for of_setting in values for value in of_setting]
-    ranks = np.split(stats.rankdata(flat), np.cumsum([len(of_setting) for of_setting in values])[:-1])
+    ranks = np.split(_ranks(flat), np.cumsum([len(of_setting) for of_setting in values])[:-1])
     total = float(np.var(np.concatenate(ranks)))
     within = float(np.mean([((own - own.mean()) ** 2).sum() for own in ranks])) * len(ranks) / len(flat)
     means = np.array([own.mean() for own in ranks])
@@ -79,6 +79,17 @@ def explained(factors: Mapping[str, Sequence[Any]], values: Sequence[Sequence[fl
         levels = [level for level, count in zip(_levels(column), counts, strict=True) for _ in range(count)]
         found[name] = _epsilon_squared(levels, np.concatenate(ranks))
     return found | {"seed": within / total if any(len(own) > 1 for own in ranks) else math.nan}
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """From 1; equal values share the mean of theirs.
+
+    >>> _ranks([5.0, 1.0, 5.0]).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
 
 
 def _epsilon_squared(levels: Sequence[Hashable], ranks: np.ndarray) -> float:

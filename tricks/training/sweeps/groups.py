@@ -76,16 +76,15 @@ def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[G
     for lane in lanes:
         with _naming(lane):
             config_checks.validate(lane.config)
-            names = tuple(sorted(n for n, v in configuration.flatten(lane.config).items() if isinstance(v, str)))
-            texts = (names, *(configuration.flatten(lane.config)[name] for name in names))
+            texts = tuple((n, v) for n, v in configuration.flatten(lane.config).items() if isinstance(v, str))
             if texts not in found:
                 found[texts] = sources.find(lane.config, folders)
             model_parts.complete_options(lane.config, found[texts].functions)
             configured.check(lane.config, found[texts].functions)
-        fixed = {n: v for n, v in configuration.flatten(lane.config).items() if n not in NUMBERS}
+        # Which numbers of a network of one's own may be traced is not known.
         own_network = "model.build" in found[texts].functions
-        if own_network:  # Whose numbers are not known to be any that may be traced.
-            fixed |= {n: v for n, v in configuration.flatten(lane.config).items() if n.startswith("model.")}
+        fields = configuration.flatten(lane.config)
+        fixed = {n: v for n, v in fields.items() if n not in NUMBERS or (own_network and n.startswith("model."))}
         of_fields.setdefault((texts, _hashable(fixed)), []).append(lane)
     groups = []
     for (texts, _), members in of_fields.items():

@@ -106,6 +106,9 @@ class _Sweep:
         self.title = f"{every[0].config.data.name}: {len(every)} trainings"
         self.loads = ThreadPoolExecutor(1)
         self.prepared: dict[int, Future[LanePrograms]] = {}
+        self.best: tuple[float, int] | None = None
+        for number in stories:
+            self._judge(number)
 
     def run(self) -> Results:
         """As the function of the sweep."""
@@ -192,6 +195,8 @@ class _Sweep:
 
     def _note(self, lane: Lane, story: Story, steps: int) -> None:
         self.stories[lane.number] = story
+        if story.records and story.records[-1].kind == "validation":
+            self._judge(lane.number)
         if story.status:
             lane_files.write_ended(self.workdir, lane.number, story)
             steps += self._until(lane.number, 1.0) - story.step
@@ -225,17 +230,19 @@ class _Sweep:
     def _falls(self) -> bool:
         return self.groups[0].static.falls
 
+    def _judge(self, number: int) -> None:
+        """Takes the validations of a lane into account for the best one so far."""
+        story = self.stories[number]
+        if story.best_step < 0:
+            return
+        value = results.best_by(story, story.step, self._metric(), self._falls())
+        if self.best is None or (value < self.best[0] if self._falls() else value > self.best[0]):
+            self.best = value, number
+
     def _best(self) -> str:
-        worth = 1 if self._falls() else -1
-        found = {
-            n: results.best_by(s, s.step, self._metric(), self._falls())
-            for n, s in self.stories.items()
-            if s.best_step >= 0
-        }
-        if not found:
+        if self.best is None:
             return ""
-        best = min(found, key=lambda number: worth * found[number])
-        return f"best {self._metric()} {found[best]:.4g} (lane {best})"
+        return f"best {self._metric()} {self.best[0]:.4g} (lane {self.best[1]})"
 
     def _heading(self) -> str:
         count = {"lane": len(self.lanes), "program": len(self.groups)}
