@@ -184,10 +184,11 @@ def test_an_interrupted_sweep_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, 
     _same(tmp_path / "sweep", whole)
 
 
-def test_lanes_wait_for_a_place_and_are_the_same(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_WIDEST_ON_CPU", 2)
+@pytest.mark.parametrize("width", [1, 2])
+def test_lanes_wait_for_a_place_and_are_the_same(whole, tmp_path, monkeypatch, width):
+    monkeypatch.setattr(memory, "widest_on_cpu", lambda lane: width)
     found = _run(tmp_path / "sweep", schedule__shape="cosine")
-    assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [2]
+    assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [width]
     for row, other in zip(found.rows, _rows(whole), strict=True):
         assert row["status"] == "completed"
         for name in ("best_validation_loss", "last_train_loss", "last_test_loss"):
@@ -260,7 +261,7 @@ def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
     mesh = programs.make_mesh()
     (group,) = groups.divide(lanes, mesh, (Path(),))
     batch = training.assembly.batch_of(group.examples.train, 68)
-    estimate = memory.bytes_of_lane(group.static, group.hypers[0], batch)
+    estimate = memory.of_lane(group.static, group.hypers[0], batch).bytes
     sizes = []
     for width in (1, 9):
         shapes = lane_data.shapes(group.data, mesh, 64)
@@ -269,17 +270,24 @@ def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
         sizes.append(analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes)
     of_lane = (sizes[1] - sizes[0]) / 8
     assert 0.9 * of_lane < estimate < 5 * of_lane
+    # Forward and twice backward, but for the gradient of the features, which nobody needs.
+    operations = 2 * 68 * (2 * 64 * 256 + 3 * 256 * 256 + 3 * 256 * 10)
+    assert memory.of_lane(group.static, group.hypers[0], batch).operations == operations
 
 
 def test_lanes_that_no_memory_holds_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1e6)
     monkeypatch.setattr("tricks.memory.available", lambda: 1e6)
-    assert memory.width(100, 10_000, 0, 1) == 16
-    assert memory.width(100, 200_000, 0, 1) == 4
-    assert memory.width(3, 10_000, 0, 1) == 3
-    assert memory.width(3, 10_000, 0, 8) == 8
+    small, large = memory.Lane(10_000, 1e6), memory.Lane(200_000, 1e6)
+    assert memory.width(100, small, 0, 1) == 16
+    assert memory.width(100, large, 0, 1) == 4
+    assert memory.width(100, large, 500_000, 1) == 1
+    assert memory.width(3, small, 0, 1) == 3
+    assert memory.width(3, small, 0, 8) == 8
+    assert memory.width(9, small._replace(operations=5e7), 0, 1) == 4
+    assert memory.width(9, small._replace(operations=math.inf), 0, 1) == 1
     with pytest.raises(UserError, match="the examples and one lane take"):
-        memory.width(100, 2_000_000, 0, 1)
+        memory.width(100, memory.Lane(2_000_000, 1e6), 0, 1)
 
 
 def test_a_damaged_lane_is_named(whole, tmp_path):
@@ -319,4 +327,3 @@ def test_a_lane_is_exported_and_trains_alike(whole, tmp_path):
 
 def test_the_function_is_where_it_is_promised():
     assert training.sweep is run.sweep
-    assert math.isfinite(1.0)

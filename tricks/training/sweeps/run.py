@@ -276,7 +276,7 @@ def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
     widths = []
     for group in found:
         batch = assembly.batch_of(group.examples.train, group.plan.batch_size)
-        each = memory.bytes_of_lane(group.static, group.hypers[group.lanes[0].number], batch)
+        each = memory.of_lane(group.static, group.hypers[group.lanes[0].number], batch)
         widths.append(memory.width(len(group.lanes), each, lane_data.bytes_on_device(group.data), devices))
     write_json(path, widths)
     return widths

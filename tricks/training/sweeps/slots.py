@@ -78,7 +78,20 @@ def train(
     Returns:
         What has happened to each lane since, and whether it was interrupted; then those that have begun are saved.
     """
-    return _Pack(group, on, stories, until, keeper).train()
+    stories, per_epoch, width = dict(stories), group.plan.steps_per_epoch, on.programs.width
+    middle = [number for number, story in stories.items() if story.step % per_epoch]
+    if len(middle) > width:
+        # There were more at once when they were interrupted: portion by portion they come to the end of that epoch.
+        for first in range(0, len(middle), width):
+            few = {number: stories[number] for number in middle[first : first + width]}
+            ends = {number: story.step + -story.step % per_epoch for number, story in few.items()}
+            found, interrupted = _Pack(group, on, few, ends, keeper).train()
+            stories |= found
+            if interrupted:
+                return stories, True
+    going = {number: story for number, story in stories.items() if not story.status and story.step < until[number]}
+    found, interrupted = _Pack(group, on, going, until, keeper).train()
+    return stories | found, interrupted
 
 
 class _Pack:
@@ -109,6 +122,8 @@ class _Pack:
         while any(self.slots):
             for place in range(first, len(self.group.plan.chunk_lengths)):
                 self._run(place)
+                if not any(self.slots):
+                    break
                 if self.keeper.interrupted():
                     at_end = place == len(self.group.plan.chunk_lengths) - 1
                     if at_end:
@@ -187,6 +202,8 @@ class _Pack:
 
     def _after_epoch(self) -> None:
         places = [place for place, slot in enumerate(self.slots) if slot]
+        if not places:
+            return
         stops = self._validate(places)
         ended, paused = [], []
         for place in places:
