@@ -103,11 +103,12 @@ def test_networks_that_are_not_are_refused(apply, said):
         network_check.check(Network(_init, apply), FEATURES)
 
 
-def test_a_network_whose_traces_differ_is_not_called_to_see_whether_its_outputs_do():
+def test_networks_without_callbacks_are_judged_by_their_traces_alone():
     def init(key):
         assert isinstance(key, jax.core.Tracer), "weights are drawn"
         return _init(key)
 
+    network_check.check(Network(init, _apply), FEATURES)
     with pytest.raises(ValueError, match="it is not the same at every call"):
         network_check.check(Network(init, _shifted(lambda: RNG.normal(size=2))), FEATURES)
 
@@ -154,6 +155,15 @@ def test_a_loss_whose_examples_depend_on_each_other_is_refused(function, name, e
     alone = losses.from_function(lambda *both: {"loss": _ranked(*both)["loss"]}, outputs, BATCH.targets)
     network_check.check_loss(alone, outputs, targets)
     network_check.check_loss(loss, outputs, targets[:1])
+
+
+def test_a_loss_that_mixes_targets_is_refused_with_their_shape():
+    output = jax.ShapeDtypeStruct((32, 5), np.float32)
+    loss = losses.from_function(
+        lambda outputs, targets: {"loss": outputs[:, 0] - targets.mean()}, output, BATCH.targets
+    )
+    with pytest.raises(ValueError, match=r"outputs are of shape \(32, 5\) and targets of \(32, 3\): give both"):
+        network_check.check_loss(loss, output, np.arange(300.0).reshape(100, 3))
 
 
 @pytest.mark.parametrize(
