@@ -85,9 +85,11 @@ def test_what_others_have_imported_is_found_in_its_own_folder_all_the_same(tmp_p
 
 @pytest.mark.parametrize("place", ["elsewhere", "own/venv/site-packages", "own/installed"])
 def test_what_is_installed_or_lies_elsewhere_is_none_of_its_files(tmp_path, imported, monkeypatch, place):
-    monkeypatch.setattr(own_functions, "_INSTALLED", (f"{tmp_path}/own/installed{os.sep}",))
+    installed = (*own_functions._INSTALLED, f"{tmp_path}/own/installed{os.sep}")
+    monkeypatch.setattr(own_functions, "_INSTALLED", installed)
     _write(tmp_path / place, planted_far="def fail():\n    return 1 / 0\n")
-    _write(tmp_path / "own", network="import planted_far\n\ndef build():\n    planted_far.fail()\n")
+    text = "import json, planted_far\n\ndef build():\n    planted_far.fail()\n"
+    _write(tmp_path / "own", network=text, json="raise ValueError('json is another one')\n")
     monkeypatch.syspath_prepend(str(tmp_path / place))
     own = _load("network.py:build", tmp_path / "own")
     assert {*own_functions.files_of(own)} == {"network.py"}
@@ -97,7 +99,7 @@ def test_what_is_installed_or_lies_elsewhere_is_none_of_its_files(tmp_path, impo
 
 
 def test_of_an_installed_package_its_own_files_are_kept_and_no_others(tmp_path, imported, monkeypatch):
-    monkeypatch.setattr(own_functions, "_INSTALLED", (f"{tmp_path}{os.sep}",))
+    monkeypatch.setattr(own_functions, "_INSTALLED", (*own_functions._INSTALLED, f"{tmp_path}{os.sep}"))
     _write(tmp_path, planted_far="N = 1\n")
     text = "import planted_far\nfrom nets import blocks\ndef build():\n    return blocks.N + planted_far.N\n"
     _write(tmp_path / "nets", __init__="", cnn=text, blocks="N = 2\n")
