@@ -64,6 +64,27 @@ def _scanned(function):
     return scanned
 
 
+def _a_step_later(function):
+    """The state takes an example into account at the next one."""
+
+    def scanned(params, state, x):
+        def step(carry, one):
+            state, seen = carry
+            return ({**state, "mean": seen}, one), function(params, state, one[None])[0]
+
+        (state, _), outputs = jax.lax.scan(step, (state, jnp.zeros(3)), x)
+        return outputs, state
+
+    return scanned
+
+
+def _left_with(states):
+    def apply(params, state, x, *, rng=None, batch_statistics=None):
+        return x @ params["w"], state if rng is None else states(state)
+
+    return apply
+
+
 def _of_batch(state, x):
     return {"mean": state["mean"] + x.mean(axis=0), "count": state["count"]}
 
@@ -96,6 +117,14 @@ def test_networks_that_are_as_agreed_pass(apply):
         (_within(jax.jit, _of_batch), "its model state takes the batch into account in evaluation mode"),
         (_within(jax.checkpoint, _of_batch), "its model state takes the batch into account in evaluation mode"),
         (_within(_scanned, _of_batch), "its model state takes the batch into account in evaluation mode"),
+        (_within(_a_step_later), "its model state takes the batch into account in evaluation mode"),
+        (_left_with(lambda state: {"mean": state["mean"]}), r"\['count'\] is int32\[\] before .* and missing after it"),
+        (
+            _left_with(lambda state: state | {"more": state["mean"]}),
+            r"\['more'\] is missing before .* and float32\[3\]",
+        ),
+        (_left_with(lambda state: state | {"count": 1.0}), r"\['count'\] is int32\[\] before .* and float32\[\] after"),
+        (_left_with(lambda state: state | {"none": ()}), "its model state has another structure after a call in train"),
     ],
 )
 def test_networks_that_are_not_are_refused(apply, said):
