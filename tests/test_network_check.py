@@ -103,6 +103,9 @@ def _same_numbers(state, x):
         _within(jax.jit, _same_numbers),
         _within(jax.checkpoint),
         _within(_scanned),
+        # Numbers in place of variables, among what goes into a call and what comes out of it.
+        _within(jax.jit, lambda state, x: {"mean": jnp.where(state["mean"] > 0, state["mean"], 0.0), "count": 3}),
+        _within(jax.checkpoint, lambda state, x: {"mean": state["mean"], "count": 3}),
     ],
 )
 def test_networks_that_are_as_agreed_pass(apply):
