@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from tricks import losses
+from tricks.models import Network
+from tricks.training import evaluation
+from tricks.training.state import Weights
 
 RNG = np.random.default_rng(0)
 OUTPUTS = RNG.normal(0, 3, (50, 4)).astype(np.float32)
@@ -106,3 +109,32 @@ def test_a_loss_gives_the_measures_that_it_names(measures):
     without = losses.Loss(lambda outputs, targets: {"accuracy": 1.0}, ("accuracy",), lambda classes: 1)
     with pytest.raises(ValueError, match="with loss among them"):
         without(OUTPUTS, TARGETS)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_means_of_measures_in_half_precision_have_all_digits(dtype):
+    def absolute(outputs, targets):
+        error = jnp.abs(outputs[:, 0].astype(dtype) - targets.astype(dtype))
+        return {"loss": error, "far": (error > 100).astype(dtype), "targets": targets}
+
+    # A thousand of them sum to 1e5: above the largest float16, and a bfloat16 steps by 512 there.
+    batch = losses.Batch(RNG.normal(size=(1000, 1)).astype(np.float32), RNG.integers(80, 120, 1000))
+    loss = losses.from_function(absolute, batch.features, batch.targets)
+    expected = {
+        name: np.asarray(each, np.float64).mean() for name, each in absolute(batch.features, batch.targets).items()
+    }
+
+    def apply(params, state, x, *, rng=None, batch_statistics=None):
+        return x * params, state
+
+    (value, (_, means)), slope = jax.value_and_grad(losses.mean_loss(apply, loss), has_aux=True)(1.0, {}, batch, None)
+    assert value.dtype == jnp.float32
+    assert {name: float(mean) for name, mean in means.items()} == pytest.approx(expected, rel=1e-6)
+    assert float(slope) == pytest.approx(-batch.features.mean(dtype=float), rel=1e-2, abs=1e-3)
+    assert float(losses.objective(apply, loss, {})(1.0, batch)) == pytest.approx(expected["loss"], rel=1e-6)
+    network, block = (
+        Network(None, apply),
+        evaluation.Block(losses.Batch(*(a[None] for a in batch[:2])), np.ones((1, 1000))),
+    )
+    sums = evaluation.sums(network, loss, Weights(1.0, {}), block)
+    assert {name: float(part[0]) / 1000 for name, part in sums.items()} == pytest.approx(expected, rel=1e-6)

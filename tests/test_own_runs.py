@@ -394,3 +394,11 @@ def test_targets_that_the_perceptron_does_not_fit_are_refused_too(tmp_path):
     )
     with pytest.raises(UserError, match=said):
         setup.set_up(config)
+
+
+def test_each_number_of_a_target_is_an_output(tmp_path):
+    np.savez(tmp_path / "numbers.npz", x=np.eye(60, dtype=np.float32), y=np.ones((60, 3), np.float32).cumsum(axis=0))
+    config = Config()
+    config.data.name, config.loss.name = str(tmp_path / "numbers.npz"), "squared_error"
+    config.early_stopping.metric = "loss"
+    assert setup.set_up(config).static.outputs == 3

@@ -1,15 +1,18 @@
 """Step, chunk, feed and evaluation: the pieces of the loop."""
 
+import dataclasses
 import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tricks import losses
+from tricks import losses, models
 from tricks.config import Config
 from tricks.data import Dataset, Split, load, take
 from tricks.errors import DivergedError, UserError
@@ -79,6 +82,45 @@ def test_chunk_is_the_same_steps_one_by_one():
     chex.assert_trees_all_close(train.params, by_hand.params, rtol=1e-4, atol=1e-6)
     ends = np.cumsum(plan.chunk_lengths) - 1
     np.testing.assert_allclose([m.steps.gradient_norm[-1] for m in metrics], [norms[e] for e in ends], rtol=1e-4)
+
+
+class Recurrent(nnx.Module):
+    """Reads a picture by rows."""
+
+    def __init__(self, rngs):
+        self.rnn = nnx.RNN(nnx.SimpleCell(8, 6, rngs=rngs), rngs=rngs)
+        self.last = nnx.Linear(6, 10, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.rnn(x.reshape(-1, 8, 8))[:, -1])
+
+
+def test_a_recurrent_network_takes_the_steps_of_the_module_itself():
+    static, hyper = _assembled(optimizer="momentum", learning_rate=0.1)
+    network = models.from_nnx(Recurrent)
+    static = dataclasses.replace(static, network=lambda example, outputs: network, options=())
+    hyper, tx = hyper._replace(model={}), optax.sgd(0.1, momentum=0.9)
+    start = assembly.init(static, hyper, jax.random.key(0))
+    graph, own, rest = nnx.split(Recurrent(nnx.Rngs(0)), nnx.Param, ...)
+    nnx.replace_by_pure_dict(own, start.params)
+    split, rows = _digits(96), np.arange(96).reshape(3, 32)
+    state, metrics = jax.jit(functools.partial(chunk.run, static, hyper))(start, Batch(*split), rows)
+
+    @jax.jit
+    def step(own, rest, averages, x, targets):
+        def loss(module):
+            return optax.softmax_cross_entropy_with_integer_labels(module(x), targets).mean()
+
+        value, gradient = nnx.value_and_grad(loss)(nnx.merge(graph, own, rest))
+        updates, averages = tx.update(gradient, averages)
+        return optax.apply_updates(own, updates), averages, value
+
+    averages, values = tx.init(own), []
+    for some in rows:
+        own, averages, value = step(own, rest, averages, split.features[some], split.targets[some])
+        values.append(value)
+    np.testing.assert_allclose(metrics.steps.measures["loss"], values, rtol=1e-5)
+    chex.assert_trees_all_close(state.params, nnx.to_pure_dict(own), rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_norm_is_that_of_the_gradient():

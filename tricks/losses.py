@@ -75,7 +75,7 @@ class Loss:
     output_shape: Callable[[tuple[int, ...], int], tuple[int, ...]] | None = None
 
     def __call__(self, outputs: Any, targets: Any) -> Measures:
-        """The measures of each example.
+        """The measures of each example; those in half a precision as float32, since their sums have two digits.
 
         Raises:
             ValueError: they are not those of `names`, or `loss` is not among them.
@@ -86,7 +86,13 @@ class Loss:
                 f"measures are {', '.join(measures)} and names {', '.join(self.names)}; allowed: the same ones, with "
                 "loss among them"
             )
-        return measures
+        return {name: _widened(values) for name, values in measures.items()}
+
+
+def _widened(values: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return values
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _cross_entropy(outputs: jax.Array, targets: jax.Array) -> Measures:

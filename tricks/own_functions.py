@@ -5,6 +5,7 @@ import difflib
 import importlib
 import inspect
 import itertools
+import os
 import sys
 import sysconfig
 import traceback
@@ -19,7 +20,8 @@ __all__ = ["OwnFunction", "files_of", "find_file", "guarded", "is_own", "load"]
 
 _numbers = itertools.count()
 _PACKAGE = Path(__file__).resolve().parent
-_INSTALLED = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+_INSTALLED = tuple(f"{path}{os.sep}" for folder in _LIBRARIES for path in (folder, folder.resolve()))
 
 
 class OwnFunction:
@@ -186,8 +188,8 @@ def _executed(own: OwnFunction, written_in: Path | None) -> ModuleType:
 @contextlib.contextmanager
 def _imports_of(own: OwnFunction) -> Iterator[None]:
     """Lets imports find what lies beside the file, and takes it out of Python's modules again."""
-    ours = {name.split(".")[0] for name in own.modules} | ({_top(own)} if own.main.parent != own.root else set())
-    hidden = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
+    ours = _names_of(own)
+    hidden = {name: module for name, module in [*sys.modules.items()] if name.split(".")[0] in ours}
     for name in hidden:
         del sys.modules[name]
     sys.modules.update(own.modules)
@@ -200,10 +202,34 @@ def _imports_of(own: OwnFunction) -> Iterator[None]:
         with contextlib.suppress(ValueError):
             sys.path.remove(str(own.root))
         for name in {*sys.modules} - before | {*own.modules}:
-            file = getattr(sys.modules.get(name), "__file__", None)
-            if name in own.modules or (isinstance(file, str) and _is_beside(own, Path(file))):
+            places = _places(sys.modules.get(name))
+            if name in own.modules or (places and all(_is_beside(own, Path(place)) for place in places)):
                 own.modules[name] = sys.modules.pop(name)
         sys.modules.update(hidden)
+
+
+def _names_of(own: OwnFunction) -> set[str]:
+    """First names of the modules that its imports must find in its own folder, whoever has imported others before."""
+    names = {name.split(".")[0] for name in own.modules} | ({_top(own)} if own.main.parent != own.root else set())
+    for name, module in [*sys.modules.items()]:
+        # Of a person's own too, as those that a config imports: some of this folder, which would not be kept with the
+        # run, or of another folder with a file of the same name.
+        if name != "__main__" and any(not _is_installed(place) for place in _places(module)):
+            first = name.split(".")[0]
+            if (own.root / f"{first}.py").exists() or (own.root / first).is_dir():
+                names.add(first)
+    return names
+
+
+def _places(module: Any) -> list[str]:
+    # A folder without __init__.py has a path alone. Some modules answer to getattr with imports or warnings.
+    known = getattr(module, "__dict__", {})
+    file = known.get("__file__")
+    return [file] if isinstance(file, str) else [*map(str, known.get("__path__", ()))]
+
+
+def _is_installed(place: str) -> bool:
+    return place.startswith((*_INSTALLED, f"{_PACKAGE}{os.sep}")) or f"{os.sep}site-packages{os.sep}" in place
 
 
 def _top(own: OwnFunction) -> str:
@@ -213,9 +239,9 @@ def _top(own: OwnFunction) -> str:
 def _is_beside(own: OwnFunction, file: Path) -> bool:
     if not file.is_relative_to(own.root) or file.is_relative_to(_PACKAGE):
         return False
-    if any(own.root.is_relative_to(folder) for folder in _INSTALLED):
+    if _is_installed(f"{own.root}{os.sep}"):
         return file.relative_to(own.root).parts[0] in (_top(own), f"{_top(own)}.py")
-    return not any(file.is_relative_to(folder) for folder in _INSTALLED) and "site-packages" not in file.parts
+    return not _is_installed(str(file))
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ def taken_from(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
         The rest, and the value of each option by its dotted field; the last one where it is given twice.
 
     Raises:
-        UserError: an option has no name, or no value.
+        UserError: an option has no name, or a value where it is negated.
 
     >>> taken_from(["train.py", "--config.model.options.width=64", "--workdir=run", "--config.loss.options.kind", "l1"])
     (['train.py', '--workdir=run'], {'model.options.width': 64, 'loss.options.kind': 'l1'})
@@ -39,7 +39,10 @@ def taken_from(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
             continue
         negated, field, text = found.groups()
         if not field.rpartition(".")[2].isidentifier():
-            raise UserError(f"{argument} names no option; give --config.{field or 'model.options.'}NAME=VALUE")
+            raise UserError(f"{argument} names no option; give --config.{field.rpartition('.')[0]}.NAME=VALUE")
+        if negated and text is not None:
+            alone = argument.partition("=")[0]
+            raise UserError(f"{argument} has a value; allowed: {alone} without one, or --config.{field}=VALUE")
         if negated:
             options[field] = False
         elif text is None:

@@ -217,9 +217,26 @@ def _reached(jaxpr: Any, start: list[Any]) -> set[Any]:
     """The variables that depend on some."""
     reached = set(start)
     for equation in jaxpr.eqns:
-        if any(variable in reached for variable in equation.invars if not hasattr(variable, "val")):
+        inner = _called(equation)
+        if inner is not None:
+            within = _reached(inner, [own for given, own in _pairs(equation.invars, inner.invars) if given in reached])
+            reached |= {given for own, given in _pairs(inner.outvars, equation.outvars) if own in within}
+        elif any(variable in reached for variable, _ in _pairs(equation.invars, equation.invars)):
             reached |= {*equation.outvars}
     return reached
+
+
+def _called(equation: Any) -> Any:
+    """What is called once, as by `jit` and `checkpoint`; None for loops, of which all outputs count as one."""
+    inner = equation.params.get("jaxpr")
+    inner = getattr(inner, "jaxpr", inner)
+    sizes = [(len(one.invars), len(one.outvars)) for one in (equation, inner) if hasattr(one, "invars")]
+    return inner if equation.primitive.name != "scan" and len(sizes) == 2 and sizes[0] == sizes[1] else None
+
+
+def _pairs(variables: list[Any], others: list[Any]) -> list[tuple[Any, Any]]:
+    # Constants are no variables, and have a value.
+    return [pair for pair in zip(variables, others, strict=True) if not hasattr(pair[0], "val")]
 
 
 def _evaluates_alike(network: Network, features: Any) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.metadata
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def _own_names(config: Config) -> dict[str, str]:
 
 
 def _is_data(name: str, folders: Sequence[Path]) -> bool:
+    name = os.path.expanduser(name)  # Unlike a Path it keeps the slash that a folder may end with.
     return is_path(name) or ("/" in name and any(is_path(f"{folder}/{name}") for folder in folders))
 
 
