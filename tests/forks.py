@@ -75,6 +75,7 @@ class Started:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
+            self._scratch.cleanup()
             raise TimeoutError(f"{self._command} did not end within {limit} s")
         output, error = (path.read_text() if path.exists() else "" for path in self._printed)
         self._scratch.cleanup()

@@ -16,6 +16,7 @@ FILE = "sweep.png"
 _LARGE, _SMALL = 15, 12
 _TICKS = 12
 _HEIGHTS = 6
+_APART = 0.03
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
 _MOST_NUMBERS = 150  # That are legible in a map.
 
@@ -130,7 +131,7 @@ def _parallel(figure: Any, settings: list[Summary], varied: list[str], results: 
     axis = figure.subplots()
     kept = [one for one in settings if one.validation.finite][::-1]  # The best are drawn last, above the others.
     means = np.array([one.validation.mean for one in kept])
-    names = short(varied)
+    names, shades = short(varied), _shades(means)
     columns = []
     for place, field in enumerate(varied):
         at, labels, log = _axis([one.chosen[field] for one in kept])
@@ -154,12 +155,17 @@ def _parallel(figure: Any, settings: list[Summary], varied: list[str], results: 
                 zorder=5,
             )
         axis.axvline(place, color="0.6", linewidth=1)
-    shades, colors = _shades(means), colormaps[_colors(results)]
+    # Beside each other, where several have one value; the last axis is the result.
+    apart = np.linspace(-_APART, _APART, len(means)) if len(means) > 1 else np.zeros(1)
+    columns = [column + apart for column in columns] + [np.array(shades(means), float)]
+    axis.axvline(len(varied), color="0.6", linewidth=1)
+    colors = colormaps[_colors(results)]
     for i, value in enumerate(means):
-        axis.plot(range(len(varied)), [c[i] for c in columns], color=colors(shades(value)), linewidth=1.8, alpha=0.75)
-    axis.set_xticks(range(len(varied)), [names[field] for field in varied], fontsize=_SMALL)
+        axis.plot(range(len(columns)), [c[i] for c in columns], color=colors(shades(value)), linewidth=1.6, alpha=0.8)
+    labels = [*(names[field] for field in varied), f"validation {results.metric}"]
+    axis.set_xticks(range(len(labels)), labels, fontsize=_SMALL)
     axis.set_yticks([])
-    axis.set_xlim(-0.35, len(varied) - 0.6)
+    axis.set_xlim(-0.35, len(varied) + 0.1)
     axis.set_ylim(-0.05, 1.08)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
