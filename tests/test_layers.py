@@ -70,7 +70,7 @@ _OUTSIDE = {
         "pyarrow",
     },
     "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "tabulate", "tqdm"},
-    "tricks.commands": {"absl", "ml_collections"},
+    "tricks.commands": {"jax", "absl", "ml_collections"},
     "tricks.__main__": set(),
 }
 # What knows no file, no screen and no config.

@@ -265,7 +265,7 @@ def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
     sizes = []
     for width in (1, 9):
         shapes = lane_data.shapes(group.data, mesh, 64)
-        traced = programs.traced(group.static, group.hypers[0], *shapes, lengths={7}, batch_size=68, width=width)
+        traced = programs.traced(group.static, mesh, group.hypers[0], *shapes, lengths={7}, batch_size=68, width=width)
         analysis = traced.chunks[7].lower().compile().memory_analysis()
         sizes.append(analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + analysis.output_size_in_bytes)
     of_lane = (sizes[1] - sizes[0]) / 8
@@ -279,7 +279,7 @@ def test_lanes_that_no_memory_holds_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1e6)
     monkeypatch.setattr("tricks.memory.available", lambda: 1e6)
     small, large = memory.Lane(10_000, 1e6), memory.Lane(200_000, 1e6)
-    assert memory.width(100, small, 0, 1) == 16
+    assert memory.width(100, small, 0, 1) == 8
     assert memory.width(100, large, 0, 1) == 4
     assert memory.width(100, large, 500_000, 1) == 1
     assert memory.width(3, small, 0, 1) == 3

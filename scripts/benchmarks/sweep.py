@@ -154,7 +154,7 @@ def _chunk(group: groups.Group, mesh: jax.sharding.Mesh, width: int) -> tuple[Ca
     length = group.plan.chunk_lengths[0]
     shapes = lane_data.shapes(group.data, mesh, 256)
     traced: Any = programs.traced(
-        group.static, group.hypers[0], *shapes, lengths={length}, batch_size=group.plan.batch_size, width=width
+        group.static, mesh, group.hypers[0], *shapes, lengths={length}, batch_size=group.plan.batch_size, width=width
     )
     chunk = traced.chunks[length].lower().compile()
     hyper = jax.device_put(programs.stacked([group.hypers[0]] * width), programs.by_lane(mesh))

@@ -72,7 +72,9 @@ def run(
 
     def body(i: Any, carry: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
         state, kept = carry
-        batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, sharding), gather(examples, indices[i]))
+        batch = gather(examples, indices[i])
+        if static.mesh.size > 1:
+            batch = jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, sharding), batch)
         state, metrics = assembly.step(static, hyper, state, batch, i == last - 1)
         return state, jax.tree.map(lambda rows, one: rows.at[i].set(one.astype(dtype)), kept, metrics)
 

@@ -61,7 +61,7 @@ def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[G
 
     Args:
         lanes: of a sweep.
-        mesh: of lanes, and of one device for each.
+        mesh: of lanes.
         folders: where relative files that a config names are looked for, in this order.
 
     Returns:
@@ -128,7 +128,7 @@ def _group(pairs: list[tuple[Lane, Dataset]], own: Sources, mesh: Mesh) -> Group
         raise UserError(f"{field} is on; a sweep looks at no Hessian: switch it off, and train one lane with it")
     alone = Mesh(mesh.devices.reshape(-1)[:1], ("data",))
     plan = configured.plan_epoch(config, data, alone)
-    static, _ = configured.assemble(config, data, mesh, plan.steps_per_epoch * config.train.epochs, own.functions)
+    static, _ = configured.assemble(config, data, alone, plan.steps_per_epoch * config.train.epochs, own.functions)
     hypers, rules = {}, {}
     for lane, _ in pairs:
         with _naming(lane):

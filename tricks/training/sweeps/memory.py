@@ -12,9 +12,9 @@ from tricks.training import assembly, programs
 from tricks.training.assembly import Hyper, Static
 
 _SHARE = 0.8  # Of what is free.
-# More operations than these in a step are faster with fewer lanes at once. More lanes than 16 gain little, and those
+# More operations than these in a step are faster with fewer lanes at once. More lanes than 8 gain little, and those
 # that have ended are trained on until others take their places.
-_ON_CPU = ((8e6, 16), (150e6, 4))
+_ON_CPU = ((8e6, 8), (150e6, 4))
 _WIDEST = 1024
 
 
@@ -67,20 +67,20 @@ def width(lanes: int, lane: Lane, beside: int, devices: int) -> int:
     )
     free = available()
     most = lanes if free is None else int((_SHARE * free - beside * sharing) / lane.bytes / sharing) * devices
-    widest = widest_on_cpu(lane) if jax.default_backend() == "cpu" else _WIDEST
-    each = -(-min(lanes, max(most, devices), max(widest, devices)) // devices)
+    widest = devices * (widest_on_cpu(lane) if jax.default_backend() == "cpu" else _WIDEST)
+    each = -(-min(lanes, max(most, devices), widest) // devices)
     return each * devices
 
 
 def widest_on_cpu(lane: Lane) -> int:
-    """How many lanes at once pay on a CPU, as it was measured: products of small matrices, and what is done for each
+    """How many lanes at once pay on a core, as it was measured: products of small matrices, and what is done for each
     operation beside it, gain by more lanes; large ones use all cores by themselves, and XLA is slower at many of them.
 
     Args:
         lane: what each needs.
 
     Returns:
-        16, 4 or 1.
+        8, 4 or 1.
     """
     return next((lanes for most, lanes in _ON_CPU if lane.operations <= most), 1)
 

@@ -33,6 +33,7 @@ class LanePrograms(NamedTuple):
             says; the loops are donated.
         loops: shapes and shardings of the states.
         width: lanes at once.
+        mesh: of lanes.
     """
 
     start: Program
@@ -42,15 +43,16 @@ class LanePrograms(NamedTuple):
     after_epoch: Program
     loops: LoopState
     width: int
+    mesh: Mesh
 
 
 def make_mesh() -> Mesh:
-    """All devices along `lane`; each lane has one device for its batches, `data`.
+    """All devices along `lane`.
 
     >>> make_mesh().axis_names
-    ('lane', 'data')
+    ('lane',)
     """
-    return jax.make_mesh((device_count(), 1), ("lane", "data"), axis_types=(AxisType.Auto,) * 2)
+    return jax.make_mesh((device_count(),), ("lane",), axis_types=(AxisType.Auto,))
 
 
 def by_lane(mesh: Mesh) -> NamedSharding:
@@ -88,18 +90,19 @@ def stacked(hypers: list[Hyper]) -> Hyper:
     return found
 
 
-def compiled(static: Static, *arguments: Any, **sizes: Any) -> LanePrograms:
+def compiled(static: Static, mesh: Mesh, *arguments: Any, **sizes: Any) -> LanePrograms:
     """Traces all programs of a group, and has them compiled in other threads.
 
     Args:
         static: what is fixed.
+        mesh: of lanes.
         arguments: as for `traced`.
         sizes: likewise.
 
     Returns:
         The programs. The first call of each waits until it is there.
     """
-    found, once = traced(static, *arguments, **sizes), programs.run_once(static.mesh)
+    found, once = traced(static, mesh, *arguments, **sizes), programs.run_once(mesh)
     return found._replace(
         start=_later(found.start, once),
         enter=_later(found.enter, once),
@@ -110,12 +113,21 @@ def compiled(static: Static, *arguments: Any, **sizes: Any) -> LanePrograms:
 
 
 def traced(
-    static: Static, hyper: Hyper, examples: Any, blocks: list[Any], *, lengths: set[int], batch_size: int, width: int
+    static: Static,
+    mesh: Mesh,
+    hyper: Hyper,
+    examples: Any,
+    blocks: list[Any],
+    *,
+    lengths: set[int],
+    batch_size: int,
+    width: int,
 ) -> LanePrograms:
     """All programs of a group, as `jax.jit(function).trace(...)` gives them.
 
     Args:
-        static: what is fixed.
+        static: what is fixed, with a mesh of one device: that of a lane.
+        mesh: of lanes.
         hyper: the numbers of one lane.
         examples: shapes of features and targets, as `lane_data.on_devices` gives them.
         blocks: for evaluation: shapes of what `lane_data.blocks` gives, each with the number of batches of a lane.
@@ -126,9 +138,17 @@ def traced(
     Returns:
         The traced programs.
     """
-    by = by_lane(static.mesh)
+    by = by_lane(mesh)
     # One lane alone is no batch of products, which XLA is slower at.
-    lanes = _alone if width == 1 else functools.partial(jax.vmap, spmd_axis_name="lane")
+    of_device = _alone if width == mesh.size else jax.vmap
+
+    def lanes(function: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
+        mapped = of_device(function, in_axes=in_axes)
+        if mesh.size == 1:
+            return mapped
+        divided, whole = PartitionSpec("lane"), PartitionSpec()
+        specs = jax.tree.map(lambda axis: whole if axis is None else divided, in_axes, is_leaf=lambda a: a is None)
+        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("lane"), check_vma=False)
 
     def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((width, *shape), dtype, sharding=by)
@@ -168,6 +188,7 @@ def traced(
         after.trace(numbers, loops, measures, struct((), np.bool_)),
         loops,
         width,
+        mesh,
     )
 
 

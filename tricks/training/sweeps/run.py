@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from tricks import config as configuration
 from tricks.cli.json_files import read_json, write_json
 from tricks.cli.screen import say
@@ -82,7 +84,7 @@ def sweep(
                 sources.settle(folder, group.own, group.examples, group.network, resuming and any(folder.iterdir()))
         widths = _widths(workdir, found, mesh.size)
         stories = {lane.number: lane_files.read(workdir, lane.number) for lane in every}
-        return _Sweep(workdir, every, found, widths, stories, halving).run()
+        return _Sweep(workdir, every, found, mesh, widths, stories, halving).run()
 
 
 class _Sweep:
@@ -93,12 +95,13 @@ class _Sweep:
         workdir: Path,
         every: list[Lane],
         found: list[Group],
+        mesh: Mesh,
         widths: list[int],
         stories: dict[int, Story],
         halving: int,
     ) -> None:
         self.workdir, self.lanes, self.groups, self.stories = workdir, every, found, stories
-        self.widths, self.halving = widths, halving
+        self.mesh, self.widths, self.halving = mesh, widths, halving
         self.group_of = {lane.number: group for group in found for lane in group.lanes}
         self.shares = rules_of_halving.rungs(
             len({lane.setting for lane in every}), max(lane.config.train.epochs for lane in every), halving
@@ -165,8 +168,8 @@ class _Sweep:
             group, compiled = self.groups[number], self.prepared[number].result()
             on = OnDevices(
                 compiled,
-                lane_data.on_devices(group.data, group.static.mesh),
-                {part: lane_data.blocks(group.data, part, group.static.mesh, _BATCH) for part in group.data.evaluated},
+                lane_data.on_devices(group.data, compiled.mesh),
+                {part: lane_data.blocks(group.data, part, compiled.mesh, _BATCH) for part in group.data.evaluated},
                 {part: len(splits[0].targets) for part, splits in group.data.evaluated.items()},
             )
             keeper = Keeper(functools.partial(self._restore, compiled), self._save, self._note, asked)
@@ -180,8 +183,9 @@ class _Sweep:
         group = self.groups[number]
         return programs.compiled(
             group.static,
+            self.mesh,
             group.hypers[group.lanes[0].number],
-            *lane_data.shapes(group.data, group.static.mesh, _BATCH),
+            *lane_data.shapes(group.data, self.mesh, _BATCH),
             lengths={*group.plan.chunk_lengths},
             batch_size=group.plan.batch_size,
             width=self.widths[number],

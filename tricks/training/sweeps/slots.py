@@ -305,7 +305,7 @@ class _Pack:
         return jax.device_put(rows, self._by_lane())
 
     def _by_lane(self) -> Any:
-        return programs.by_lane(self.group.static.mesh)
+        return programs.by_lane(self.on.programs.mesh)
 
 
 def _words(leaf: Any) -> np.ndarray:
