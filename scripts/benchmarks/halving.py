@@ -1,5 +1,6 @@
 """What successive halving costs in wrong eliminations: a sweep is trained whole, and the rule applied to its curves."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tricks.training.sweeps.run import sweep
 
 _SETS = {"digits": "cross_entropy", "breast_cancer": "cross_entropy", "diabetes": "squared_error"}
 _TEXTS = {"optimizer.learning_rate": "1e-4:1:log:12", "model.dropout": "0,0.2,0.5", "optimizer.l2": "0,1e-3"}
-_EPOCHS, _SEEDS = 27, 4
+_EPOCHS, _SEEDS = 27, 8
 
 
 def compare(rounds: int) -> list[Comparison]:
@@ -50,8 +51,8 @@ def _values(name: str, loss: str) -> np.ndarray:
 def _judged(values: np.ndarray, name: str, eta: int, seeds: int) -> Comparison:
     shares = halving.rungs(len(values), _EPOCHS, eta)
     lost, ended, best, worked = [], [], [], []
-    for first in range(0, _SEEDS, seeds):
-        chosen = list(range(first, first + seeds))
+    for draw in itertools.combinations(range(_SEEDS), seeds):
+        chosen = list(draw)
         others = [seed for seed in range(_SEEDS) if seed not in chosen]
         alive, epochs, before = list(range(len(values))), 0, 0
         for share in shares:
