@@ -37,6 +37,10 @@ _CASES = {
     "two of which many diverged": {"factors": {"a.rate": _RATES, "b": [(8,), (8, 8)]}, "diverged": (0, 1, 2, 9)},
     "three": {"factors": {"a.rate": _RATES, "b": [True, False], "c": [None, "x"]}, "worth": lambda r, b, c: r},
     "five": {"factors": {"a.rate": _RATES, **{letter: [1, 2] for letter in "bcde"}}, "diverged": (3,)},
+    "no factor": {"factors": {}, "seeds": 4},
+    "zero beside decades": {"factors": {"a.l2": [0.0, 1e-5, 1e-3, 0.1]}, "diverged": (3,)},
+    "diverged at the end": {"factors": {"a.rate": [1e-3, 1e-2, 1e30]}, "diverged": (2,)},
+    "paths": {"factors": {"model.build": [f"a/long/path/to/net{n}.py:build" for n in range(6)]}},
     "all diverged": {"factors": {"a.rate": _RATES}, "diverged": range(5)},
 }
 

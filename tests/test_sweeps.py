@@ -158,8 +158,8 @@ def test_a_lane_does_not_depend_on_its_company(whole, tmp_path):
             if name not in ("lane", "setting"):
                 assert ours[one][name] == theirs[other].get(name), name
     assert "at step" in ours[0]["message"]
-    assert ours[0]["best_validation_loss"] is not None  # That of the initial weights.
-    assert ours[0]["best_test_loss"] is None
+    assert ours[0]["best_validation_loss"] is None  # That of the initial weights is no result.
+    assert ours[0]["best_epoch"] is None
 
 
 def _interrupted_after(monkeypatch, chunks: int) -> None:
@@ -225,6 +225,95 @@ def test_halving_keeps_the_better_and_what_it_left_behind_may_be_gone_on_with(tm
     assert {row["status"] for row in gone_on.rows} == {"completed"}
     _same(tmp_path / "halved", tmp_path / "all")
     assert all_of_them.rows[0]["status"] == "completed"
+
+
+def test_settings_that_differ_in_the_last_digits_are_others(tmp_path):
+    _run(tmp_path / "sweep", [{_RATE: 0.12345678}], seeds=1, train__epochs=1)
+    with pytest.raises(UserError, match=r"is \[0\.12345678\] there, \[0\.123456999\] here"):
+        _run(tmp_path / "sweep", [{_RATE: 0.123456999}], seeds=1, train__epochs=1)
+
+
+def test_lanes_that_wait_at_different_places_of_an_epoch_go_on_bit_for_bit(tmp_path, monkeypatch):
+    # Interrupted in the first epoch, then while the better ones of that epoch went on.
+    _run(tmp_path / "whole", _MANY, train__epochs=4)
+    for chunks, halving in ((1, 0), (2, 3)):
+        with monkeypatch.context() as patch:
+            _interrupted_after(patch, chunks)
+            assert _run(tmp_path / "cut", _MANY, train__epochs=4, halving=halving).interrupted
+    steps = {row["steps"] % 19 for row in _rows(tmp_path / "cut")}
+    assert len(steps) > 1, steps
+    monkeypatch.setattr(run, "_widths", lambda *_: [4])  # Fewer at once than wait in the middle.
+    _run(tmp_path / "narrow", _MANY, train__epochs=4)
+    monkeypatch.undo()
+    _run(tmp_path / "cut", _MANY, train__epochs=4)
+    _same(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"settings_of_run": []}, "settings is empty"),
+        ({"settings_of_run": {_RATE: 1.0}}, "settings is a dict; give a list of dicts"),
+        ({"settings_of_run": [{"nope.x": 1}]}, "nope.x is no field of the config"),
+        ({"settings_of_run": [{"seed": 1}]}, "give --seeds=N"),
+        ({"settings_of_run": [{_RATE: 0.1}, {_DROPOUT: 0.1}]}, "setting 1 and setting 0 differ in having"),
+        ({"settings_of_run": [{_RATE: 0.1}, {_RATE: np.float64(0.1)}]}, "setting 1 is there already, as 0"),
+        ({"settings_of_run": [{_RATE: "fast"}]}, "optimizer.learning_rate is 'fast'; it must be of type float"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"seeds": 1.5}, "seeds is 1.5"),
+        ({"halving": 1}, "halving is 1"),
+        ({"halving": -3}, "halving is -3"),
+    ],
+)
+def test_what_a_program_gives_is_checked(tmp_path, changes, said):
+    with pytest.raises(UserError) as raised:
+        _run(tmp_path / "sweep", **{"settings_of_run": _MANY, **changes})
+    assert said in str(raised.value)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_numbers_of_numpy_and_lists_are_taken(tmp_path):
+    chosen = [{_RATE: np.float32(0.5), "model.hidden_sizes": [np.int64(3)]}]
+    found = run.sweep(_config(train__epochs=1), chosen, workdir=str(tmp_path / "sweep"))
+    assert found.rows[0]["model.hidden_sizes"] == (3,)
+    assert json.loads((tmp_path / "sweep" / "settings.json").read_text())["settings"] == [
+        {_RATE: 0.5, "model.hidden_sizes": [3]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("lanes/00000.json", '{"records": [[1, 2, "validation", null]]}'),
+        ("lanes/00000.json", '{"records": [], "step": "x"}'),
+        ("lanes/00000.npz", ""),
+        ("lanes/00000.npz", "garbage"),
+        ("widths.json", ""),
+        ("widths.json", "[0]"),
+        ("widths.json", '{"a": 1}'),
+    ],
+)
+def test_what_is_damaged_is_named(tmp_path, monkeypatch, name, content):
+    with monkeypatch.context() as patch:
+        _interrupted_after(patch, 0)
+        _run(tmp_path / "sweep", _MANY[:1], seeds=1)
+    if name.endswith("json") and "lanes" in name:
+        (tmp_path / "sweep" / "lanes" / "00000.npz").unlink()
+    (tmp_path / "sweep" / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} is damaged") as raised:
+        _run(tmp_path / "sweep", _MANY[:1], seeds=1)
+    assert "remove it" in str(raised.value)
+
+
+def test_the_best_lane_so_far_is_none_that_diverged(tmp_path, capsys):
+    rates = [{_RATE: 1e30}, {_RATE: 1e-2}]
+    _run(tmp_path / "sweep", rates, seeds=1, optimizer__name="momentum", model__batch_norm=False)
+    capsys.readouterr()
+    (tmp_path / "sweep" / "lanes" / "00001.json").unlink()
+    _run(tmp_path / "sweep", rates, seeds=1, optimizer__name="momentum", model__batch_norm=False)
+    told = capsys.readouterr().out
+    assert "(lane 1)" in told
+    assert "nan" not in told
 
 
 def test_early_stopping_ends_a_lane_by_itself(tmp_path):
@@ -302,7 +391,10 @@ def test_a_damaged_lane_is_named(whole, tmp_path):
 
 def test_another_sweep_is_refused(whole):
     for changed, said in (
-        ({"settings_of_run": _SETTINGS[:2]}, "sweep.optimizer.learning_rate is '0.01 0.001 0.03' there"),
+        (
+            {"settings_of_run": _SETTINGS[:2]},
+            "sweep.optimizer.learning_rate is [0.01, 0.001, 0.03] there, [0.01, 0.001] here",
+        ),
         ({"seeds": 3}, "seeds is 2 there, 3 here"),
         ({"data__batch_size": 32}, "data.batch_size is 68 there, 32 here"),
     ):

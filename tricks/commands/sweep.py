@@ -8,6 +8,7 @@ tricks train. Exit status: 0 done, 2 a mistake in what was asked for, 3 all lane
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -91,8 +92,10 @@ def _settings(config: Config, listed: str) -> list[Setting]:
     texts = dict(_texts)
     listed = texts.pop("FILE", listed)
     if not listed and not texts:
+        if flags.FLAGS.seeds > 1:
+            return [{}]
         raise UserError("nothing is swept; give --sweep.FIELD=RANGE, such as --sweep.optimizer.learning_rate=1e-3,1e-2")
-    if listed and not listed.startswith("random"):
+    if listed and not re.fullmatch("random(:.*)?", listed):
         if texts:
             raise UserError(
                 f"--sweep={listed} is a list of settings; leave out --sweep.{next(iter(texts))}, or the list"

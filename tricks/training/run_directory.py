@@ -15,6 +15,7 @@ from tricks.errors import UserError
 CONFIG = "config.json"
 SWEEP = "sweep.json"
 _LOCK = ".lock"
+_LONGEST = 100
 _KINDS = {CONFIG: "run", SWEEP: "sweep"}
 
 
@@ -111,7 +112,7 @@ def _as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = [
-        f"{field} is {stored.get(field)!r} there, {wanted.get(field)!r} here"
+        f"{field} is {_shown(stored.get(field))} there, {_shown(wanted.get(field))} here"
         for field in sorted({*stored, *wanted})
         if stored.get(field) != wanted.get(field)
     ]
@@ -119,3 +120,8 @@ def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
         raise UserError(
             f"--workdir {path} was made by another config ({'; '.join(differing)}); choose another or remove it"
         )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

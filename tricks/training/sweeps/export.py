@@ -90,6 +90,7 @@ def _text(purpose: str, fields: Mapping[str, Any]) -> str:
         elif value != defaults[field]:
             lines.append(f"    config.{field} = {value!r}")
     lines += [f"    config.{owner}.options = {given!r}" for owner, given in options.items()]
-    head = textwrap.fill(purpose, 110)
+    # The name of a folder may be anything.
+    head = textwrap.fill("".join(c if c.isprintable() and c not in '"\\\\' else "_" for c in purpose), 110)
     body = "\n".join(["    config = Config()", *lines, "    return config"])
     return f'"""{head}"""\n\nfrom tricks.config import Config\n\n\ndef get_config() -> Config:\n{body}\n'

@@ -88,15 +88,15 @@ def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[G
         of_fields.setdefault((texts, _hashable(fixed)), []).append(lane)
     groups = []
     for (texts, _), members in of_fields.items():
-        with _naming(members[0]):
-            groups += _of_equal_sizes(members, found[texts], mesh, loaded)
+        groups += _of_equal_sizes(members, found[texts], mesh, loaded)
     return groups
 
 
 def _of_equal_sizes(members: list[Lane], own: Sources, mesh: Mesh, loaded: dict[Any, Dataset]) -> list[Group]:
     of_sizes: dict[Any, list[tuple[Lane, Dataset]]] = {}
     for lane in members:
-        data = _load(lane, own, loaded)
+        with _naming(lane):
+            data = _load(lane, own, loaded)
         sizes = jax.tree.map(lambda a: (a.shape, a.dtype), (data.train, data.validation, data.test))
         leaves, structure = jax.tree.flatten(sizes)
         of_sizes.setdefault((structure, *leaves, data.classes), []).append((lane, data))
@@ -127,8 +127,10 @@ def _group(pairs: list[tuple[Lane, Dataset]], own: Sources, mesh: Mesh) -> Group
         field = "escape.enabled" if config.escape.enabled else "curvature.every_epochs"
         raise UserError(f"{field} is on; a sweep looks at no Hessian: switch it off, and train one lane with it")
     alone = Mesh(mesh.devices.reshape(-1)[:1], ("data",))
-    plan = configured.plan_epoch(config, data, alone)
-    static, _ = configured.assemble(config, data, alone, plan.steps_per_epoch * config.train.epochs, own.functions)
+    with _naming(first):
+        plan = configured.plan_epoch(config, data, alone)
+        steps = plan.steps_per_epoch * config.train.epochs
+        static, _ = configured.assemble(config, data, alone, steps, own.functions)
     hypers, rules = {}, {}
     for lane, _ in pairs:
         with _naming(lane):

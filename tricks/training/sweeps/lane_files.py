@@ -18,6 +18,7 @@ from tricks.training.records import Record
 from tricks.training.state import LoopState
 
 FOLDER = "lanes"
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Story(NamedTuple):
@@ -56,7 +57,7 @@ def read(workdir: Path, number: int) -> Story:
             return _story(read_json(ended))
         if going.exists():
             return _story(_progress(going)["story"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         path = ended if ended.exists() else going
         raise UserError(f"{path} is damaged ({error}); remove it, and the lane is trained anew") from error
     return Story()
@@ -118,7 +119,7 @@ def read_state(workdir: Path, number: int, like: LoopState) -> LoopState:
         state: LoopState = jax.tree.unflatten(structure, leaves)
         if stored_tree.checksum(state) != progress["checksum"]:
             raise ValueError("its checksum is wrong")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise UserError(f"{going} is damaged ({error}); remove it, and the lane is trained anew") from error
     difference = stored_tree.difference(stored_tree.layout(state), stored_tree.layout(like))
     if difference:
@@ -150,4 +151,8 @@ def _story(plain: dict[str, Any]) -> Story:
         Record(step, epoch, kind, {name: np.nan if value is None else value for name, value in values.items()})
         for step, epoch, kind, values in plain["records"]
     ]
-    return Story(**{**plain, "records": tuple(records)})
+    story = Story(**{**plain, "records": tuple(records)})
+    for name, kind in (("step", int), ("best_step", int), ("seconds", float | int), ("status", str), ("message", str)):
+        if not isinstance(getattr(story, name), kind):
+            raise ValueError(f"{name} is {getattr(story, name)!r}")
+    return story

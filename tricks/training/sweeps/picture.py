@@ -15,6 +15,8 @@ from tricks.training.sweeps.table import short
 FILE = "sweep.png"
 _LARGE, _SMALL = 15, 12
 _TICKS = 12
+_WIDE = 8  # Columns with room for words.
+_LONGEST = 16
 _HEIGHTS = 6
 _APART = 0.03
 _PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
@@ -37,7 +39,9 @@ def draw(workdir: Path, results: Results, title: str) -> None:
     varied = [field for field in results.fields if len({_key(one.chosen[field]) for one in settings}) > 1]
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=_LARGE)
+    lost = sum(not one.validation.finite for one in settings)
+    note = f" ({lost} of {len(settings)} settings diverged)" if lost else ""
+    figure.suptitle(title + note, fontsize=_LARGE)
     if not any(one.validation.finite for one in settings):
         figure.text(0.5, 0.5, "all lanes diverged", ha="center", va="center", fontsize=_LARGE)
     elif len(varied) == 2 and len(settings) > 2:
@@ -63,13 +67,14 @@ def _curve(figure: Any, settings: list[Summary], varied: list[str], results: Res
         at = np.array(places, float)[order]
         axis.errorbar(at, heights, spread, color=color, marker=marker, linewidth=2, capsize=4, label=split)
     _label(axis.xaxis, axis.set_xscale, places, labels, log)
+    axis.set_xlim(*_limits(places, log))  # Of those that diverged too.
     axis.set_xlabel(field or "", fontsize=_SMALL)
     for i in order:
         if settings[i].diverged:
             text = f"{settings[i].diverged} of {settings[i].lanes} diverged"
             axis.annotate(
-                text, (places[i], 0.02), xycoords=("data", "axes fraction"), rotation=90, ha="center", color="tab:red"
-            )
+                text, (places[i], 0.03), xycoords=("data", "axes fraction"), rotation=90, ha="center", color="tab:red"
+            ).set_in_layout(False)
     axis.set_ylabel(f"{results.metric} at the best epoch", fontsize=_SMALL)
     means = [one.validation.mean for one in settings if one.validation.finite]
     if means and min(means) > 0 and max(means) > 20 * min(means):
@@ -84,8 +89,10 @@ def _map(figure: Any, settings: list[Summary], varied: list[str], results: Resul
     across, up = sorted(varied, key=lambda f: len({_key(one.chosen[f]) for one in settings}), reverse=True)
     columns, rows = ([*_sorted([one.chosen[f] for one in settings])] for f in (across, up))
     means = np.full((len(rows), len(columns)), np.nan)
+    tried = np.zeros(means.shape, bool)
     for one in settings:
         place = rows.index(one.chosen[up]), columns.index(one.chosen[across])
+        tried[place] = True
         if one.validation.finite:
             means[place] = one.validation.mean
     if len(settings) < 0.5 * means.size:
@@ -96,13 +103,14 @@ def _map(figure: Any, settings: list[Summary], varied: list[str], results: Resul
     if means.size <= _MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(means):
             dark = np.isfinite(value) and (norm(value) > 0.5) == results.falls
-            text = format(value, digits) if np.isfinite(value) else "diverged"
-            size = _SMALL if len(columns) <= 8 else 8
+            lost = ("diverged" if len(columns) <= _WIDE else "div.") if tried[i, j] else ""
+            text = format(value, digits) if np.isfinite(value) else lost
+            size = _SMALL if len(columns) <= _WIDE else 8
             axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black", fontsize=size)
     for labels, set_ticks in ((columns, axis.set_xticks), (rows, axis.set_yticks)):
         every = max(1, math.ceil(len(labels) / _TICKS))
         places = range(0, len(labels), every)
-        set_ticks(places, [shown(labels[i]) for i in places], fontsize=_SMALL)
+        set_ticks(places, [_cut(shown(labels[i])) for i in places], fontsize=_SMALL)
     axis.set_xlabel(across, fontsize=_SMALL)
     axis.set_ylabel(up, fontsize=_SMALL)
     _bar(figure, image, axis, results)
@@ -195,10 +203,31 @@ def _axis(values: list[Any]) -> tuple[list[float], list[str], bool]:
     """Where values stand on an axis, what they are called there, and whether it is logarithmic."""
     if _are_numbers(values):
         numbers = [float(value) for value in values]
-        log = min(numbers) > 0 and max(numbers) >= 20 * min(numbers)
-        return numbers, [shown(value) for value in values], log
+        positive = [number for number in numbers if number > 0]
+        wide = bool(positive) and max(positive) >= 20 * min(positive)
+        if min(numbers) > 0 or not wide or min(numbers) < 0:
+            return numbers, [shown(value) for value in values], wide and min(numbers) > 0
+    # Words, and 0 beside numbers of several decades, which no scale has room for.
     different = _sorted(values)
-    return [float(different.index(value)) for value in values], [shown(value) for value in values], False
+    return [float(different.index(value)) for value in values], [_cut(shown(value)) for value in values], False
+
+
+def _limits(places: list[float], log: bool) -> tuple[float, float]:
+    low, high = min(places), max(places)
+    if log:
+        margin = (high / low) ** 0.05
+        return low / margin, high * margin
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _cut(label: str) -> str:
+    """The end of a long label, where paths differ.
+
+    >>> _cut("relu"), _cut("examples/own/networks/cnn.py:build")
+    ('relu', '…s/cnn.py:build')
+    """
+    return label if len(label) <= _LONGEST else f"…{label[1 - _LONGEST :]}"
 
 
 def _are_numbers(values: list[Any]) -> bool:

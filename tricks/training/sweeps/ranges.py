@@ -9,6 +9,7 @@ from tricks.cli.option_flags import value_of
 from tricks.config import Option
 from tricks.errors import UserError
 
+_MOST = 10_000
 SCALES = ("log", "linear")
 _FORMS = "a list such as 0,0.2,0.5, or low:high:log:count or low:high:linear:count"
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -112,8 +113,8 @@ def _interval(field: str, text: str, kind: Any) -> Range:
         raise UserError(f"--sweep.{field} is {text!r}; an interval is for numbers: give a list")
     if low is None or high is None or scale not in SCALES or len(parts) != 4:
         raise UserError(f"--sweep.{field} is {text!r}; allowed: {_FORMS}")
-    if not count.isdecimal() or int(count) < 2:
-        raise UserError(f"--sweep.{field} is {text!r}; its count is {count!r}: give 2 or more")
+    if not count.isdecimal() or not 2 <= int(count) <= _MOST:
+        raise UserError(f"--sweep.{field} is {text!r}; its count is {count!r}: give 2 to {_MOST}")
     if not low < high:
         raise UserError(f"--sweep.{field} is {text!r}; its low end must be below its high end")
     if scale == "log" and low <= 0:

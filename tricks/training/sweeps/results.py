@@ -97,7 +97,8 @@ def make(
         per_epoch = steps_per_epoch[lane.number]
         row = {"lane": lane.number, "setting": lane.setting, **lane.chosen, "seed": lane.config.seed}
         row |= {"status": story.status or going, "steps": story.step, "epochs": story.step / per_epoch}
-        row |= {"best_epoch": max(story.best_step, 0) / per_epoch if story.best_step >= 0 else None}
+        best = story.best_step if story.status != "diverged" else -1
+        row |= {"best_epoch": best / per_epoch if best >= 0 else None}
         rows.append(row | {"seconds": round(story.seconds, 3)} | _measured(story) | {"message": story.message or None})
     fields = tuple(lanes[0].chosen)
     return Results(_filled(rows), fields, metric, falls, interrupted)
@@ -113,7 +114,9 @@ def _measured(story: Story) -> dict[str, float | None]:
     }
     found: dict[str, float | None] = {}
     for split in ("train", "validation", "test"):
-        best = next((r for r in rows[split] if r.step == story.best_step), None)
+        # The best of a lane that has diverged is no result of it.
+        kept = [] if story.status == "diverged" else rows[split]
+        best = next((r for r in kept if r.step == story.best_step), None)
         last = next(reversed(rows["last test" if split == "test" else split]), None)
         for when, record in (("best", best), ("last", last)):
             for name in names:
@@ -204,12 +207,13 @@ def write(workdir: Path, results: Results, stories: Mapping[int, Story]) -> None
     # Options of one's own may be numbers here and words there.
     kinds = {name: {type(row[name]) for row in plain} - {type(None)} for name in plain[0]}
     mixed = {name for name, found in kinds.items() if len(found) > 1 and found != {int, float}}
-    table = pyarrow.table(
-        {
-            name: [shown(row[name]) if name in mixed and row[name] is not None else row[name] for row in plain]
-            for name in plain[0]
-        }
-    )
+    columns = {
+        name: [shown(row[name]) if name in mixed and row[name] is not None else row[name] for row in plain]
+        for name in plain[0]
+    }
+    # So that tables of several sweeps go together where nothing diverged, or all did.
+    empty = {name: pyarrow.string() if name == "message" else pyarrow.float64() for name in plain[0] if not kinds[name]}
+    table = pyarrow.table({name: pyarrow.array(values, empty.get(name)) for name, values in columns.items()})
     for file, save in (
         (workdir / f"{ROWS}.csv", csv.write_csv),
         (workdir / f"{ROWS}.parquet", parquet.write_table),

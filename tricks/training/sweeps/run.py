@@ -25,10 +25,11 @@ from tricks.training.sweeps.lane_files import Story
 from tricks.training.sweeps.programs import LanePrograms
 from tricks.training.sweeps.results import Results
 from tricks.training.sweeps.screen import Bar
-from tricks.training.sweeps.settings import Lane, Setting, lanes, shown
+from tricks.training.sweeps.settings import Lane, Setting, checked, lanes
 from tricks.training.sweeps.slots import Keeper, OnDevices
 
 WIDTHS = "widths.json"
+_OF_OTHER_KINDS = {"data.name", "data.target", "data.task", "data.standardize_targets", "loss.name"}
 _BATCH = 256  # Examples of a lane that are evaluated at once.
 
 
@@ -71,6 +72,8 @@ def sweep(
     >>> [row["status"] for row in found.rows]
     ['completed', 'completed']
     """
+    workdir = Path(workdir)
+    settings = checked(config, settings, seeds=seeds, halving=halving)
     every = lanes(config, settings, seeds)
     mesh = programs.make_mesh()
     found = grouping.divide(every, mesh, folders)
@@ -106,10 +109,10 @@ class _Sweep:
         self.shares = rules_of_halving.rungs(
             len({lane.setting for lane in every}), max(lane.config.train.epochs for lane in every), halving
         )
-        self.title = f"{every[0].config.data.name}: {len(every)} trainings"
+        self.title = f"{every[0].config.data.name}: {_counted(len(every), 'training')}"
         self.loads = ThreadPoolExecutor(1)
         self.prepared: dict[int, Future[LanePrograms]] = {}
-        self.best: tuple[float, int] | None = None
+        self.values: dict[int, float] = {}
         for number in stories:
             self._judge(number)
 
@@ -117,7 +120,9 @@ class _Sweep:
         """As the function of the sweep."""
         began, alive = time.monotonic(), [lane.number for lane in self.lanes]
         say(self._heading())
-        self.bar = Bar(self._steps(), sum(story.step for story in self.stories.values()), self._best())
+        for field in sorted({*self.lanes[0].chosen} & _OF_OTHER_KINDS):
+            say(f"lanes differ in {field}: what they are compared by, {self._metric()}, may not be of one kind")
+        self.bar = Bar(self._steps(), sum(self._done(n, s) for n, s in self.stories.items()), self._best())
         interrupted = False
         try:
             with catch_interrupts() as asked:
@@ -143,8 +148,10 @@ class _Sweep:
         )
         results.write(self.workdir, made, self.stories)
         ended = sum(bool(story.status) for story in self.stories.values())
+        behind = [number for number in out if not self.stories[number].status]
         say(table.text(made))
-        say(f"{ended} of {len(self.lanes)} lanes have ended; {time.monotonic() - began:.1f} s in this sitting")
+        left = f", {len(behind)} were left behind" if behind else ""
+        say(f"{ended} of {len(self.lanes)} lanes have ended{left}; {time.monotonic() - began:.1f} s in this sitting")
         if interrupted:
             say("the same command goes on")
         else:
@@ -199,12 +206,12 @@ class _Sweep:
 
     def _note(self, lane: Lane, story: Story, steps: int) -> None:
         self.stories[lane.number] = story
-        if story.records and story.records[-1].kind == "validation":
+        if story.status or (story.records and story.records[-1].kind == "validation"):
             self._judge(lane.number)
         if story.status:
             lane_files.write_ended(self.workdir, lane.number, story)
             steps += self._until(lane.number, 1.0) - story.step
-        self.bar.show(steps, self._best())
+        self.bar.show(steps, self._best)
 
     def _survivors(self, alive: Sequence[int], share: float) -> list[int]:
         values: dict[int, list[float]] = {}
@@ -222,6 +229,9 @@ class _Sweep:
         epochs = rules.total_steps // rules.steps_per_epoch
         return min(math.ceil(share * epochs - 1e-9), epochs) * rules.steps_per_epoch
 
+    def _done(self, number: int, story: Story) -> int:
+        return self._until(number, 1.0) if story.status else story.step
+
     def _steps(self) -> int:
         return sum(self._until(lane.number, 1.0) for lane in self.lanes)
 
@@ -237,46 +247,44 @@ class _Sweep:
     def _judge(self, number: int) -> None:
         """Takes the validations of a lane into account for the best one so far."""
         story = self.stories[number]
-        if story.best_step < 0:
-            return
-        value = results.best_by(story, story.step, self._metric(), self._falls())
-        if self.best is None or (value < self.best[0] if self._falls() else value > self.best[0]):
-            self.best = value, number
+        self.values[number] = results.best_by(story, story.step, self._metric(), self._falls())
 
     def _best(self) -> str:
-        if self.best is None:
+        found = {number: value for number, value in self.values.items() if math.isfinite(value)}
+        if not found:
             return ""
-        return f"best {self._metric()} {self.best[0]:.4g} (lane {self.best[1]})"
+        best = (min if self._falls() else max)(found, key=found.__getitem__)
+        return f"best {self._metric()} {found[best]:.4g} (lane {best})"
 
     def _heading(self) -> str:
         count = {"lane": len(self.lanes), "program": len(self.groups)}
-        words = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in count.items())
+        words = ", ".join(_counted(n, what) for what, n in count.items())
         gone = sum(bool(story.status) for story in self.stories.values())
-        return f"{words}, {max(self.widths)} lanes at once" + (f"; {gone} had ended before" if gone else "")
+        at_once = f"{_counted(max(self.widths), 'lane')} at once"
+        return f"{words}, {at_once}" + (f"; {gone} had ended before" if gone else "")
 
     def _after_rung(self, share: float, alive: Sequence[int]) -> str:
-        left = {lane.setting for lane in self.lanes if lane.number in alive}
-        return f"after {share:.3g} of the epochs {len(left)} settings go on"
+        left = {lane.setting for lane in self.lanes if lane.number in alive and not self.stories[lane.number].status}
+        many = _counted(len(left), "setting")
+        return f"after {share:.3g} of the epochs {many} {'goes' if len(left) == 1 else 'go'} on"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _content(config: Config, settings: Sequence[Setting], seeds: int) -> dict[str, Any]:
-    fields = configuration.flatten(config)
-    chosen: dict[str, list[str]] = {field: [] for setting in settings for field in setting}
-    for setting in settings:
-        if {*setting} != {*chosen}:
-            raise UserError(f"setting {setting} lacks {', '.join({*chosen} - {*setting})}; give all the same fields")
-        for field, value in setting.items():
-            chosen[field].append(shown(value))
-    return {**fields, "seeds": seeds, **{f"sweep.{field}": " ".join(values) for field, values in chosen.items()}}
+    chosen = {f"sweep.{field}": [setting[field] for setting in settings] for field in settings[0]}
+    return {**configuration.flatten(config), "seeds": seeds, "settings": len(settings), **chosen}
 
 
 def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
     """Lanes at once, of each group: as they were, since rounding depends on it."""
     path = workdir / WIDTHS
     if path.exists():
-        stored = read_json(path)
+        stored = _stored_widths(path)
         if len(stored) == len(found) and all(width % devices == 0 for width in stored):
-            return [int(width) for width in stored]
+            return stored
     widths = []
     for group in found:
         batch = assembly.batch_of(group.examples.train, group.plan.batch_size)
@@ -284,3 +292,13 @@ def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
         widths.append(memory.width(len(group.lanes), each, lane_data.bytes_on_device(group.data), devices))
     write_json(path, widths)
     return widths
+
+
+def _stored_widths(path: Path) -> list[int]:
+    try:
+        stored = read_json(path)
+        if not isinstance(stored, list) or not all(type(width) is int and width > 0 for width in stored):
+            raise ValueError("it is no list of widths")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, and the sweep goes on") from error
+    return stored

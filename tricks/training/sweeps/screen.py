@@ -1,6 +1,7 @@
 """What a person sees of a sweep while it goes on."""
 
 import sys
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -22,17 +23,17 @@ class Bar:
             else None
         )
 
-    def show(self, steps: int, best: str) -> None:
-        """Takes steps of a lane into account, and the best lane so far in words."""
+    def show(self, steps: int, best: Callable[[], str]) -> None:
+        """Takes steps of a lane into account, and the best lane so far in words, which are asked for when shown."""
         self._done = min(self._done + steps, self._total)
         if self._bar is not None:
-            self._bar.set_description_str(best, refresh=False)
+            self._bar.set_description_str(best(), refresh=False)
             self._bar.update(self._done - self._bar.n)
             return
         reached = self._done * _LINES // max(self._total, 1)
-        if reached > self._told and best:
+        if reached > self._told:
             self._told = reached
-            say(f"{self._done / self._total:4.0%} of all steps  {best}")
+            say(f"{self._done / self._total:4.0%} of all steps  {best()}".rstrip())
 
     def close(self) -> None:
         """Takes the bar away."""

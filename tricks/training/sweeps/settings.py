@@ -147,7 +147,7 @@ def read(path: Path, config: Config) -> list[Setting]:
         UserError: the file is missing or damaged, or has fields or values that cannot be used.
     """
     rows = _rows(path)
-    if not rows:
+    if not rows or not rows[0]:
         raise UserError(f"--sweep={path} holds no settings")
     check_fields(list(dict.fromkeys(field for row in rows for field in row)), config)
     known = kinds(config)
@@ -155,8 +155,9 @@ def read(path: Path, config: Config) -> list[Setting]:
     for number, row in enumerate(rows, 1):
         setting = {}
         for field, value in row.items():
+            kind = known.get(field, Option)
             text = value if isinstance(value, str) else json.dumps(value).strip("[]").replace('"', "")
-            chosen = ranges.parse(field, text, known.get(field, Option)).values
+            chosen = (text,) if kind is str else ranges.parse(field, text, kind).values
             if len(chosen) != 1:
                 raise UserError(f"--sweep={path}: setting {number} has {len(chosen)} values for {field}; give one")
             setting[field] = chosen[0]
@@ -164,6 +165,49 @@ def read(path: Path, config: Config) -> list[Setting]:
             raise UserError(f"--sweep={path}: setting {number} is there already, as {found.index(setting) + 1}")
         found.append(setting)
     return found
+
+
+def checked(config: Config, settings: Sequence[Mapping[str, Any]], *, seeds: int, halving: int) -> list[Setting]:
+    """Settings as they come from a program, with Python's numbers for NumPy's and tuples for lists.
+
+    Args:
+        config: the experiment.
+        settings: for each the fields that differ from the config.
+        seeds: of each setting.
+        halving: as for `sweep`.
+
+    Returns:
+        Settings.
+
+    Raises:
+        UserError: there is none, one twice, or one with other fields than the first; a field that cannot be swept; a
+            number of seeds or a halving that is none.
+    """
+    if type(seeds) is not int or seeds < 1:
+        raise UserError(f"seeds is {seeds!r}; give an integer of 1 or more")
+    if type(halving) is not int or halving < 0 or halving == 1:
+        raise UserError(f"halving is {halving!r}; give 0, or an integer of 2 or more")
+    if not isinstance(settings, Sequence) or not all(isinstance(setting, Mapping) for setting in settings):
+        raise UserError(f"settings is a {type(settings).__name__}; give a list of dicts, each with fields and values")
+    if not settings:
+        raise UserError("settings is empty; give one or more")
+    check_fields([*settings[0]], config)
+    found: list[Setting] = []
+    for number, setting in enumerate(settings):
+        if {*setting} != {*settings[0]}:
+            differing = ", ".join(sorted({*setting} ^ {*settings[0]}))
+            raise UserError(f"setting {number} and setting 0 differ in having {differing}; give all the same fields")
+        plain = {field: _plain(value) for field, value in setting.items()}
+        if plain in found:
+            raise UserError(f"setting {number} is there already, as {found.index(plain)}")
+        found.append(plain)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
 
 
 def lanes(config: Config, settings: Sequence[Setting], seeds: int) -> list[Lane]:
@@ -231,7 +275,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         )
     if path.suffix == ".json":
         try:
-            rows = json.loads(text)
+            rows = json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs))
         except ValueError as error:
             raise UserError(f"--sweep={path} is no JSON ({error})") from error
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -242,4 +286,13 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(rest, 2):
         if len(line) != len(header):
             raise UserError(f"--sweep={path}: line {number} has {len(line)} values; the header has {len(header)}")
-    return [dict(zip(header, line, strict=True)) for line in rest]
+    return [_once(path, list(zip(header, line, strict=True))) for line in rest]
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for place, (field, _) in enumerate(pairs):
+        if not field:
+            raise UserError(f"--sweep={path}: column {place + 1} has no name")
+        if field in [other for other, _ in pairs[:place]]:
+            raise UserError(f"--sweep={path} has {field} twice; give it once")
+    return dict(pairs)

@@ -79,23 +79,22 @@ def train(
         What has happened to each lane since, and whether it was interrupted; then those that have begun are saved.
     """
     stories, per_epoch, width = dict(stories), group.plan.steps_per_epoch, on.programs.width
-    middle = [number for number, story in stories.items() if story.step % per_epoch]
-    if len(middle) > width:
-        # There were more at once when they were interrupted: portion by portion they come to the end of that epoch.
-        for first in range(0, len(middle), width):
-            few = {number: stories[number] for number in middle[first : first + width]}
-            ends = {number: story.step + -story.step % per_epoch for number, story in few.items()}
-            found, interrupted = _Pack(group, on, few, ends, keeper).train()
-            stories |= found
-            if interrupted:
-                return stories, True
+    # Those that were interrupted in the middle of an epoch come to its end first, each with those at the same place.
+    places = [[n for n, s in stories.items() if s.step % per_epoch == place] for place in range(1, per_epoch)]
+    for middle in (numbers[first : first + width] for numbers in places for first in range(0, len(numbers), width)):
+        few = {number: stories[number] for number in middle}
+        ends = {number: story.step + -story.step % per_epoch for number, story in few.items()}
+        found, interrupted = _Pack(group, on, few, ends, keeper).train()
+        stories |= found
+        if interrupted:
+            return stories, True
     going = {number: story for number, story in stories.items() if not story.status and story.step < until[number]}
     found, interrupted = _Pack(group, on, going, until, keeper).train()
     return stories | found, interrupted
 
 
 class _Pack:
-    """The slots of a group, and the lanes that wait for one."""
+    """The slots of a group, and the lanes that wait for one, all at the same place of an epoch."""
 
     def __init__(
         self, group: Group, on: OnDevices, stories: Mapping[int, Story], until: Mapping[int, int], keeper: Keeper
@@ -105,19 +104,16 @@ class _Pack:
         self.slots: list[_Slot | None] = [None] * on.programs.width
         self.numbers = [group.hypers[group.lanes[0].number]] * on.programs.width
         self.loops: LoopState | None = None
-        lengths = np.cumsum([0, *group.plan.chunk_lengths]).tolist()
-        within = {n: lengths.index(story.step % lengths[-1]) for n, story in stories.items()}
-        # Those that were interrupted in the middle of an epoch were so at the same place of it.
-        self.first_chunk = max(within.values(), default=0)
-        order = [lane for lane in group.lanes if lane.number in stories]
-        self.waiting = deque(sorted(order, key=lambda lane: within[lane.number] == 0))
-        self.in_the_middle = sum(place > 0 for place in within.values())
+        ends = np.cumsum([0, *group.plan.chunk_lengths]).tolist()
+        (within,) = {story.step % ends[-1] for story in stories.values()} or {0}
+        self.first_chunk = ends.index(within)
+        self.waiting = deque(lane for lane in group.lanes if lane.number in stories)
         self.order = functools.lru_cache(maxsize=2 * on.programs.width)(self._order)
 
     def train(self) -> tuple[dict[int, Story], bool]:
         """As the function of that name."""
         saved = time.monotonic()
-        self._enter(self.in_the_middle or None)
+        self._enter()
         first = self.first_chunk
         while any(self.slots):
             for place in range(first, len(self.group.plan.chunk_lengths)):
@@ -135,13 +131,13 @@ class _Pack:
             if time.monotonic() - saved > _SECONDS_BETWEEN_SAVES:
                 self._save()
                 saved = time.monotonic()
-            self._enter(None)
+            self._enter()
         return self.stories, False
 
-    def _enter(self, at_most: int | None) -> None:
+    def _enter(self) -> None:
         """Lets lanes that wait take the free slots."""
         free = [place for place, slot in enumerate(self.slots) if slot is None]
-        coming = [(place, self.waiting.popleft()) for place in free[:at_most] if self.waiting]
+        coming = [(place, self.waiting.popleft()) for place in free if self.waiting]
         if not coming:
             return
         for place, lane in coming:

@@ -34,9 +34,12 @@ def text(results: Results) -> str:
         parts.append(f"{diverged} of {len(results.rows)} lanes diverged")
     shares = of_sweep.explained(results)
     known = sorted(((share, name) for name, share in shares.items() if math.isfinite(share)), reverse=True)
-    if known:
+    unknown = [name for name, share in shares.items() if not math.isfinite(share) and name != "seed"]
+    if known and len(settings) > 1:
         names = short([name for _, name in known])
         shared = ", ".join(f"{names[name]} {share:.0%}" for share, name in known)
+        if unknown:
+            shared += f" ({', '.join(short(unknown).values())}: too few settings to tell)"
         line = f"differences in validation {results.metric}, by rank, are explained by: {shared}"
         parts.append(textwrap.fill(line, _COLUMNS, break_long_words=False))
     return "\n".join(parts)
