@@ -68,7 +68,7 @@ def sweep(
     >>> rates = [{"optimizer.learning_rate": rate} for rate in (1e-3, 1e-2)]
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
     ...     found = sweep(small, rates, workdir=Path(folder) / "sweep")
-    2 lanes ...
+    2 lanes, ...
     >>> [row["status"] for row in found.rows]
     ['completed', 'completed']
     """
