@@ -225,7 +225,7 @@ def _cut(label: str) -> str:
     """The end of a long label, where paths differ.
 
     >>> _cut("relu"), _cut("examples/own/networks/cnn.py:build")
-    ('relu', '…s/cnn.py:build')
+    ('relu', '…ks/cnn.py:build')
     """
     return label if len(label) <= _LONGEST else f"…{label[1 - _LONGEST :]}"
 

@@ -132,7 +132,7 @@ class _Sweep:
                         break
                     if place + 1 < len(self.shares):
                         alive = self._survivors(alive, share)
-                        say(self._after_rung(share, alive))
+                        self.bar.say(self._after_rung(share, alive))
         finally:
             self.bar.close()
             self.loads.shutdown(cancel_futures=True)

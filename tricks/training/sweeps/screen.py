@@ -35,6 +35,13 @@ class Bar:
             self._told = reached
             say(f"{self._done / self._total:4.0%} of all steps  {best()}".rstrip())
 
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.write(text)
+
     def close(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:
