@@ -22,6 +22,8 @@ _FORKS.set_forkserver_preload(
     [
         "tricks.training.experiment",
         "tricks.diagnosis.spectrum",
+        "tricks.training.sweeps.run",
+        "pyarrow.parquet",
         "sklearn.datasets",
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",

@@ -19,6 +19,8 @@ from tricks.training.sweeps import lane_data
 from tricks.training.sweeps.lane_data import Examples
 
 Program = Callable[..., Any]
+_KEPT = 8
+_made: dict[Any, "LanePrograms"] = {}
 
 
 class LanePrograms(NamedTuple):
@@ -90,19 +92,43 @@ def stacked(hypers: list[Hyper]) -> Hyper:
     return found
 
 
-def compiled(static: Static, mesh: Mesh, *arguments: Any, **sizes: Any) -> LanePrograms:
-    """Traces all programs of a group, and has them compiled in other threads.
+def compiled(static: Static, mesh: Mesh, hyper: Hyper, examples: Any, blocks: list[Any], **sizes: Any) -> LanePrograms:
+    """Traces all programs of a group, and has them compiled in other threads; asked again for the same ones, it gives
+    those back.
 
     Args:
         static: what is fixed.
         mesh: of lanes.
-        arguments: as for `traced`.
+        hyper: as for `traced`.
+        examples: likewise.
+        blocks: likewise.
         sizes: likewise.
 
     Returns:
         The programs. The first call of each waits until it is there.
     """
-    found, once = traced(static, mesh, *arguments, **sizes), programs.run_once(mesh)
+    leaves, structure = jax.tree.flatten((examples, blocks))
+    shapes = tuple((leaf.shape, leaf.dtype, leaf.sharding) if hasattr(leaf, "shape") else leaf for leaf in leaves)
+    names = tuple(tuple(part) for part in hyper)
+    precision = jax.dtypes.canonicalize_dtype(np.float64)
+    place = (
+        static,
+        mesh,
+        precision,
+        names,
+        structure,
+        shapes,
+        tuple(sorted((n, repr(value)) for n, value in sizes.items())),
+    )
+    if place not in _made:
+        if len(_made) >= _KEPT:
+            del _made[next(iter(_made))]
+        _made[place] = _compiled(traced(static, mesh, hyper, examples, blocks, **sizes))
+    return _made[place]
+
+
+def _compiled(found: LanePrograms) -> LanePrograms:
+    once = programs.run_once(found.mesh)
     return found._replace(
         start=_later(found.start, once),
         enter=_later(found.enter, once),
