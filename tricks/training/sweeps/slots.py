@@ -80,7 +80,8 @@ def train(
     """
     stories, per_epoch, width = dict(stories), group.plan.steps_per_epoch, on.programs.width
     # Those that were interrupted in the middle of an epoch come to its end first, each with those at the same place.
-    places = [[n for n, s in stories.items() if s.step % per_epoch == place] for place in range(1, per_epoch)]
+    within = {story.step % per_epoch for story in stories.values()} - {0}
+    places = [[n for n, s in stories.items() if s.step % per_epoch == place] for place in sorted(within)]
     for middle in (numbers[first : first + width] for numbers in places for first in range(0, len(numbers), width)):
         few = {number: stories[number] for number in middle}
         ends = {number: story.step + -story.step % per_epoch for number, story in few.items()}
