@@ -1,6 +1,7 @@
 """Lanes of a sweep are the runs that train.py makes, whatever else is trained beside them."""
 
 import contextlib
+import functools
 import json
 import math
 import shutil
@@ -16,7 +17,7 @@ from conftest import QUICKLY_COMPILED, run_python, train
 from tricks import training
 from tricks.config import Config
 from tricks.errors import UserError
-from tricks.training import experiment, records
+from tricks.training import experiment, records, sources
 from tricks.training.sweeps import export, lane_files, memory, programs, run, settings
 
 _RATE, _DROPOUT = "optimizer.learning_rate", "model.dropout"
@@ -351,7 +352,7 @@ def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
     from tricks.training.sweeps import groups, lane_data
 
     mesh = programs.make_mesh()
-    (group,) = groups.divide(lanes, mesh, (Path(),))
+    (group,) = groups.divide(lanes, mesh, functools.partial(sources.find, folders=(Path(),)))
     batch = training.assembly.batch_of(group.examples.train, 68)
     estimate = memory.of_lane(group.static, group.hypers[0], batch).bytes
     sizes = []

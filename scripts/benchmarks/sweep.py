@@ -1,5 +1,6 @@
 """A sweep beside the same trainings one by one: runs of train.py, one compiled program, PyTorch, Optuna."""
 
+import functools
 import importlib.util
 import os
 import runpy
@@ -17,7 +18,7 @@ import numpy as np
 
 from benchmarks.harness import Comparison, seconds
 from tricks.config import Config
-from tricks.training import computation, experiment, setup
+from tricks.training import computation, experiment, setup, sources
 from tricks.training.loop import Sinks
 from tricks.training.sweeps import groups, lane_data, programs, settings
 from tricks.training.sweeps.lane_data import Examples
@@ -127,7 +128,7 @@ def _widths(rounds: int) -> list[Comparison]:
     config.model.hidden_sizes = (32,)
     lanes = settings.lanes(config, [{_RATE: 1e-3}], 1)
     mesh = programs.make_mesh()
-    (group,) = groups.divide(lanes, mesh, (Path(),))
+    (group,) = groups.divide(lanes, mesh, functools.partial(sources.find, folders=(Path(),)))
     runs, needed = {}, {}
     for width in _WIDTHS:
         runs[str(width)], needed[width] = _chunk(group, mesh, width)

@@ -57,6 +57,22 @@ def opened(path: Path, fields: Mapping[str, Any], file: str = CONFIG) -> Iterato
             yield resuming
 
 
+def in_use(path: Path) -> bool:
+    """Whether another process is at work in the folder of a run.
+
+    Args:
+        path: of the folder.
+    """
+    try:
+        with open(path / _LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
     try:

@@ -2,8 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 
 from tricks import config as configuration
 from tricks import config_checks
+from tricks.config import Config
 from tricks.data import Dataset
 from tricks.errors import UserError, told_of
 from tricks.training import assembly, configured, feed, model_parts, network_check, sources
@@ -56,13 +56,19 @@ class Group(NamedTuple):
     """Fingerprint of a network or loss of a person's own."""
 
 
-def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[Group]:
+def divide(
+    lanes: Sequence[Lane],
+    mesh: Mesh,
+    find: Callable[[Config], Sources],
+    seen: Callable[[Dataset], Dataset] = lambda data: data,
+) -> list[Group]:
     """Loads the data of all lanes, checks them, and puts together those that one program can train.
 
     Args:
         lanes: of a sweep.
         mesh: of lanes.
-        folders: where relative files that a config names are looked for, in this order.
+        find: what of a config is a person's own, as `sources.find` gives it.
+        seen: what lanes see of a data set.
 
     Returns:
         Groups in the order of their first lanes.
@@ -78,7 +84,7 @@ def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[G
             config_checks.validate(lane.config)
             texts = tuple((n, v) for n, v in configuration.flatten(lane.config).items() if isinstance(v, str))
             if texts not in found:
-                found[texts] = sources.find(lane.config, folders)
+                found[texts] = find(lane.config)
             model_parts.complete_options(lane.config, found[texts].functions)
             configured.check(lane.config, found[texts].functions)
         # Which numbers of a network of one's own may be traced is not known.
@@ -88,22 +94,28 @@ def divide(lanes: Sequence[Lane], mesh: Mesh, folders: Sequence[Path]) -> list[G
         of_fields.setdefault((texts, _hashable(fixed)), []).append(lane)
     groups = []
     for (texts, _), members in of_fields.items():
-        groups += _of_equal_sizes(members, found[texts], mesh, loaded)
+        groups += _of_equal_sizes(members, found[texts], mesh, loaded, seen)
     return groups
 
 
-def _of_equal_sizes(members: list[Lane], own: Sources, mesh: Mesh, loaded: dict[Any, Dataset]) -> list[Group]:
+def _of_equal_sizes(
+    members: list[Lane],
+    own: Sources,
+    mesh: Mesh,
+    loaded: dict[Any, Dataset],
+    seen: Callable[[Dataset], Dataset],
+) -> list[Group]:
     of_sizes: dict[Any, list[tuple[Lane, Dataset]]] = {}
     for lane in members:
         with _naming(lane):
-            data = _load(lane, own, loaded)
+            data = _load(lane, own, loaded, seen)
         sizes = jax.tree.map(lambda a: (a.shape, a.dtype), (data.train, data.validation, data.test))
         leaves, structure = jax.tree.flatten(sizes)
         of_sizes.setdefault((structure, *leaves, data.classes), []).append((lane, data))
     return [_group(pairs, own, mesh) for pairs in of_sizes.values()]
 
 
-def _load(lane: Lane, own: Sources, loaded: dict[Any, Dataset]) -> Dataset:
+def _load(lane: Lane, own: Sources, loaded: dict[Any, Dataset], seen: Callable[[Dataset], Dataset]) -> Dataset:
     """Read once for all lanes that see the same examples, which then share their arrays."""
     fields = {
         name: value
@@ -116,7 +128,7 @@ def _load(lane: Lane, own: Sources, loaded: dict[Any, Dataset]) -> Dataset:
         loaded[place] = sources.load(clean, own)
     noisy = (place, lane.config.data.label_noise)
     if noisy not in loaded:
-        loaded[noisy] = sources.with_label_noise(loaded[place], lane.config.data.label_noise, lane.config.seed)
+        loaded[noisy] = seen(sources.with_label_noise(loaded[place], lane.config.data.label_noise, lane.config.seed))
     return loaded[noisy]
 
 

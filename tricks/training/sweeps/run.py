@@ -4,7 +4,6 @@ import functools
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,22 @@ from tricks.cli.json_files import read_json, write_json
 from tricks.cli.screen import say
 from tricks.config import Config
 from tricks.errors import UserError
-from tricks.training import assembly, run_directory, sources
+from tricks.training import run_directory, sources
 from tricks.training.interrupt import catch_interrupts
-from tricks.training.sweeps import export, lane_data, lane_files, memory, picture, programs, results, slots, table
+from tricks.training.sweeps import export, lane_files, picture, programs, results, rung, table
 from tricks.training.sweeps import groups as grouping
 from tricks.training.sweeps import halving as rules_of_halving
 from tricks.training.sweeps.groups import Group
 from tricks.training.sweeps.lane_files import Story
 from tricks.training.sweeps.programs import LanePrograms
 from tricks.training.sweeps.results import Results
+from tricks.training.sweeps.rung import Crew
 from tricks.training.sweeps.screen import Bar
 from tricks.training.sweeps.settings import Lane, Setting, checked, lanes
-from tricks.training.sweeps.slots import Keeper, OnDevices
+from tricks.training.sweeps.slots import Keeper
 
 WIDTHS = "widths.json"
 _OF_OTHER_KINDS = {"data.name", "data.target", "data.task", "data.standardize_targets", "loss.name"}
-_BATCH = 256  # Examples of a lane that are evaluated at once.
 
 
 def sweep(
@@ -76,7 +75,7 @@ def sweep(
     settings = checked(config, settings, seeds=seeds, halving=halving)
     every = lanes(config, settings, seeds)
     mesh = programs.make_mesh()
-    found = grouping.divide(every, mesh, folders)
+    found = grouping.divide(every, mesh, functools.partial(sources.find, folders=folders))
     with run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP) as resuming:
         (workdir / lane_files.FOLDER).mkdir(exist_ok=True)
         export.keep(workdir, config, settings, seeds, folders)
@@ -104,14 +103,13 @@ class _Sweep:
         halving: int,
     ) -> None:
         self.workdir, self.lanes, self.groups, self.stories = workdir, every, found, stories
-        self.mesh, self.widths, self.halving = mesh, widths, halving
+        self.widths, self.halving = widths, halving
         self.group_of = {lane.number: group for group in found for lane in group.lanes}
         self.shares = rules_of_halving.rungs(
             len({lane.setting for lane in every}), max(lane.config.train.epochs for lane in every), halving
         )
         self.title = f"{every[0].config.data.name}: {_counted(len(every), 'training')}"
-        self.loads = ThreadPoolExecutor(1)
-        self.prepared: dict[int, Future[LanePrograms]] = {}
+        self.crew = Crew(found, mesh, widths)
         self.values: dict[int, float] = {}
         for number in stories:
             self._judge(number)
@@ -135,7 +133,7 @@ class _Sweep:
                         self.bar.say(self._after_rung(share, alive))
         finally:
             self.bar.close()
-            self.loads.shutdown(cancel_futures=True)
+            self.crew.close()
         out = {lane.number for lane in self.lanes} - {*alive}
         made = results.make(
             self.lanes,
@@ -161,42 +159,13 @@ class _Sweep:
 
     def _rung(self, alive: Sequence[int], share: float, asked: Any) -> bool:
         """Trains those that are left to a share of their epochs; whether that was interrupted."""
-        work = []
-        for number, group in enumerate(self.groups):
-            until = {n: self._until(n, share) for n in (lane.number for lane in group.lanes) if n in alive}
-            todo = {n: s for n, s in self.stories.items() if n in until and not s.status and s.step < until[n]}
-            if todo:
-                work.append((number, todo, until))
-        # Those of the next group are traced and compiled while this one trains.
-        for number, _, _ in work:
-            if number not in self.prepared:
-                self.prepared[number] = self.loads.submit(self._programs, number)
-        for number, todo, until in work:
-            group, compiled = self.groups[number], self.prepared[number].result()
-            on = OnDevices(
-                compiled,
-                lane_data.on_devices(group.data, compiled.mesh),
-                {part: lane_data.blocks(group.data, part, compiled.mesh, _BATCH) for part in group.data.evaluated},
-                {part: len(splits[0].targets) for part, splits in group.data.evaluated.items()},
-            )
-            keeper = Keeper(functools.partial(self._restore, compiled), self._save, self._note, asked)
-            stories, interrupted = slots.train(group, on, todo, until, keeper)
-            self.stories.update(stories)
-            if interrupted:
-                return True
-        return False
-
-    def _programs(self, number: int) -> LanePrograms:
-        group = self.groups[number]
-        return programs.compiled(
-            group.static,
-            self.mesh,
-            group.hypers[group.lanes[0].number],
-            *lane_data.shapes(group.data, self.mesh, _BATCH),
-            lengths={*group.plan.chunk_lengths},
-            batch_size=group.plan.batch_size,
-            width=self.widths[number],
+        until = {number: self._until(number, share) for number in alive}
+        self.stories, interrupted = self.crew.train(
+            self.stories,
+            until,
+            lambda compiled: Keeper(functools.partial(self._restore, compiled), self._save, self._note, asked),
         )
+        return interrupted
 
     def _restore(self, compiled: LanePrograms, lane: Lane) -> Any:
         return lane_files.read_state(self.workdir, lane.number, programs.of_one(compiled.loops))
@@ -285,11 +254,7 @@ def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
         stored = _stored_widths(path)
         if len(stored) == len(found) and all(width % devices == 0 for width in stored):
             return stored
-    widths = []
-    for group in found:
-        batch = assembly.batch_of(group.examples.train, group.plan.batch_size)
-        each = memory.of_lane(group.static, group.hypers[group.lanes[0].number], batch)
-        widths.append(memory.width(len(group.lanes), each, lane_data.bytes_on_device(group.data), devices))
+    widths = [rung.width(group, devices) for group in found]
     write_json(path, widths)
     return widths
 
