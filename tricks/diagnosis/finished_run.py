@@ -57,7 +57,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
-    config, own = _config_of(workdir)
+    config, own = config_of(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
     data = sources.load(config, own)
@@ -73,7 +73,18 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     return FinishedRun(config, data, network, parts.loss, chosen, step)
 
 
-def _config_of(workdir: Path) -> tuple[configuration.Config, Sources]:
+def config_of(workdir: Path) -> tuple[configuration.Config, Sources]:
+    """The config of a run directory, and what of it is a person's own.
+
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        A valid config, and the functions and data that the run was made with.
+
+    Raises:
+        UserError: there is none that can be used.
+    """
     fields = run_directory.read_config(workdir)
     try:
         config = configuration.unflatten(fields)

@@ -1,0 +1,155 @@
+"""The diagnosis of a run directory: measures, compares, and says what was found."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tricks import streams
+from tricks.diagnosis import comparison_plan, comparisons, subject
+from tricks.diagnosis.comparison_plan import Comparison
+from tricks.diagnosis.measurements import curves, gaps, layers
+from tricks.diagnosis.measurements.gaps import Answers
+from tricks.diagnosis.subject import Subject
+from tricks.losses import Batch
+from tricks.training import assembly, sources
+from tricks.training.state import Weights
+
+_SAMPLE = 2000
+_LAYER_SAMPLE = 500
+_FIRST_EPOCHS = 10
+"""Of comparison runs, where the run itself had fewer because it diverged or was interrupted."""
+
+
+def measure(
+    run: Subject,
+    *,
+    fast: bool = False,
+    seconds: float = 60.0,
+    told: Callable[[str], None] = lambda what: None,
+    note: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, Any], list[str]]:
+    """Makes all measurements of a run.
+
+    Args:
+        run: as `subject.read` reads it.
+        fast: leave out the comparison runs.
+        seconds: that comparison runs may take, about.
+        told: of what is measured next.
+        note: of the steps of comparison runs that are done, and of all.
+
+    Returns:
+        The measurements by topic, and what could not be judged, in sentences.
+    """
+    missing = list(run.missing)
+    measured: dict[str, Any] = {"run": subject.fields_of(run)}
+    told("curves")
+    measured["curves"] = curves.measure(run.records)
+    told("answers")
+    network = run.network
+    splits = {part: gaps.taken(getattr(run.data, part), _SAMPLE) for part in ("train", "validation", "test")}
+    initial = Weights(*jax.jit(network.init)(streams.training_keys(jax.random.key(run.config.seed)).initialization))
+    found: dict[str, Answers] = {}
+    if run.last is not None:
+        found = gaps.answers(network, run.static.loss, run.last, splits)
+        measured["gaps"] = gaps.measure(found)
+        if run.best is not None:
+            measured["gaps"]["best"] = gaps.measure(gaps.answers(network, run.static.loss, run.best, splits))
+        measured["recall"] = _recall(run, found, splits)
+    measured["task"] = _task(run, initial)
+    told("layers")
+    batch = Batch(*gaps.taken(run.data.train, _LAYER_SAMPLE))
+    points = {"initial": initial, "last": run.last}
+    measured["layers"] = {
+        name: layers.measure(network.apply, run.static.loss, weights, batch)
+        for name, weights in points.items()
+        if weights is not None
+    }
+    if fast:
+        missing.append("what needs comparison runs: --fast leaves them out")
+    else:
+        told("comparison runs")
+        measured["comparisons"] = compare(run, seconds=seconds, note=note)
+    return measured, missing
+
+
+def compare(
+    run: Subject, *, seconds: float, note: Callable[[int, int], None] = lambda done, total: None
+) -> list[dict[str, Any]]:
+    """Trains the comparison runs of a run.
+
+    Args:
+        run: as `subject.read` reads it.
+        seconds: that they may take, about: for fewer epochs than the run had, where that is too little.
+        note: of the steps that are done, and of all.
+
+    Returns:
+        Rows as `comparisons.rows` gives them.
+    """
+    features = jax.tree.leaves(run.data.train.features)
+    size = sum(int(np.prod(leaf.shape[1:])) for leaf in features)
+    plain = len(features) == 1 and features[0].dtype == np.float32
+    done = run.rules.epoch_of(max((r.step for r in run.records), default=0))
+    wanted = min(done, run.config.train.epochs)
+    if run.status in ("diverged", "interrupted", "going on"):
+        wanted = min(max(wanted, _FIRST_EPOCHS), run.config.train.epochs)
+    plan = functools.partial(
+        comparison_plan.wanted,
+        run.config,
+        train_examples=len(run.data.train.targets),
+        features=size,
+        plain_features=plain,
+    )
+    epochs = _affordable(run, plan(epochs=wanted), wanted, seconds)
+    chosen = plan(epochs=epochs)
+    lanes = comparisons.lanes_of(run.config, chosen)
+    find = functools.partial(sources.kept, run.workdir)
+    stories, _ = comparisons.train(lanes, find, seconds=2 * seconds, note=note)
+    return comparisons.rows(lanes, chosen, stories, run.config)
+
+
+def _affordable(run: Subject, plan: list[Comparison], epochs: int, seconds: float) -> int:
+    rate = curves.steps_per_second(run.records, run.config.data.batch_size)
+    if rate is None:
+        return epochs
+    cost = sum(one.seeds * one.cost for one in plan) * epochs * run.rules.steps_per_epoch / rate
+    return max(min(epochs, int(epochs * seconds / cost)), 1)
+
+
+def _task(run: Subject, initial: Weights) -> dict[str, Any]:
+    train = gaps.taken(run.data.train, _SAMPLE)
+    features = jax.tree.leaves(train.features)
+    batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct((len(train.targets), *a.shape[1:]), a.dtype), train.features)
+    outputs, _ = jax.eval_shape(
+        functools.partial(run.network.apply, rng=None), initial.params, initial.model_state, batch
+    )
+    constant = gaps.of_constant(run.static.loss, train.targets, outputs) or {}
+    return {
+        "classes": run.data.classes,
+        "examples": {part: len(getattr(run.data, part).targets) for part in ("train", "validation", "test")},
+        "features": sum(int(np.prod(leaf.shape[1:])) for leaf in features),
+        "chance_loss": constant.get("loss"),
+        "chance_accuracy": constant.get("accuracy"),
+        "loss": run.config.loss.name,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(initial.params)),
+        "batch_size": run.config.data.batch_size,
+        "learning_rate": run.config.optimizer.learning_rate,
+        "optimizer": run.config.optimizer.name,
+    }
+
+
+def _recall(run: Subject, found: Mapping[str, Answers], splits: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of each class, the share of its held-out examples that are told right."""
+    if not run.data.classes or "accuracy" not in found["validation"].measures:
+        return None
+    targets = np.concatenate([splits[part].targets for part in ("validation", "test")])
+    right = np.concatenate([found[part].measures["accuracy"] for part in ("validation", "test")])
+    if targets.ndim != 1:
+        return None
+    of_class = {int(c): float(right[targets == c].mean()) for c in np.unique(targets)}
+    return {"classes": of_class, "mean": float(np.mean([*of_class.values()])), "accuracy": float(right.mean())}

@@ -1,0 +1,165 @@
+"""What the measurements say in the units that findings are made of: shares of what a constant answer loses."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+
+
+class Change(NamedTuple):
+    """What one comparison did, against the run itself trained as long.
+
+    With c the loss of the best constant answer, r that of the run and x that of the comparison, a gain is (r - x) / c:
+    of all there is to learn, the share that was learned more.
+    """
+
+    name: str
+    train_gain: float
+    validation_gain: float
+    validation_ratio: float
+    """x / r."""
+    train: float
+    """Loss, in evaluation mode."""
+    validation: float
+    """The best one."""
+    overrides: Mapping[str, Any]
+
+
+class Facts(NamedTuple):
+    """Derived from the measurements; None for what was not measured."""
+
+    measured: Mapping[str, Any]
+    chance: float | None
+    """Loss of the best constant answer."""
+    train: float | None
+    """Of the run, in evaluation mode, over the loss of the best constant answer; likewise the others."""
+    validation: float | None
+    test: float | None
+    best_validation: float | None
+    changes: Mapping[str, Change]
+    seeds: tuple[Change, ...]
+    """Other seeds of the same."""
+    diverged: tuple[str, ...]
+    """Comparisons that came to no finite loss."""
+
+    def of(self, topic: str) -> Mapping[str, Any]:
+        """What was measured of a topic; nothing where it was not."""
+        found = self.measured.get(topic)
+        return found if isinstance(found, Mapping) else {}
+
+    def cure(self, *names: str) -> Change | None:
+        """The change among these that helped the validation most."""
+        found = [self.changes[name] for name in names if name in self.changes]
+        return max(found, key=lambda change: change.validation_gain, default=None)
+
+
+def derive(measured: Mapping[str, Any]) -> Facts:
+    """Reads the facts off the measurements.
+
+    Args:
+        measured: by topic, as they stand in `report.json`.
+
+    Returns:
+        `Facts`.
+
+    >>> derive({"task": {"chance_loss": 2.0}, "gaps": {"train": {"loss": 0.5}}}).train
+    0.25
+    """
+    chance = _get(measured, "task", "chance_loss")
+    rows: Sequence[Row] = measured.get("comparisons") or []
+    changes, seeds = _changes(rows, measured, chance)
+
+    def share(value: Any) -> float | None:
+        return value / chance if chance and value is not None else None
+
+    train = share(_get(measured, "gaps", "train", "loss"))
+    if train is None:
+        train = share(_get(measured, "curves", "last_train_loss"))
+    validation = share(_get(measured, "gaps", "validation", "loss"))
+    if validation is None:
+        validation = share(_get(measured, "curves", "last_validation_loss"))
+    return Facts(
+        measured,
+        chance,
+        train,
+        validation,
+        share(_get(measured, "gaps", "test", "loss")),
+        share(_get(measured, "curves", "best_validation_loss")),
+        changes,
+        seeds,
+        tuple(dict.fromkeys(row["name"] for row in rows if row["status"] == "diverged")),
+    )
+
+
+def _changes(
+    rows: Sequence[Row], measured: Mapping[str, Any], chance: float | None
+) -> tuple[dict[str, Change], tuple[Change, ...]]:
+    same = [row for row in rows if row["name"] == "same"]
+    if not same or not chance:
+        return {}, ()
+    seed = same[0]["seed"]
+    chance_error = 1 - (_get(measured, "task", "chance_accuracy") or 0.0)
+    found: dict[str, Change] = {}
+    for name in dict.fromkeys(row["name"] for row in rows):
+        if name == "same":
+            continue
+        paired = [
+            one
+            for row in rows
+            if row["name"] == name
+            for partner in same
+            if partner["seed"] == row["seed"]
+            if (one := _change(row, partner, chance, chance_error)) is not None
+        ]
+        if paired:
+            found[name] = _middle(paired)
+    first = next(row for row in same if row["seed"] == seed)
+    others = [_change(row, first, chance, chance_error) for row in same if row["seed"] != seed]
+    return found, tuple(one for one in others if one is not None)
+
+
+def _change(row: Row, partner: Row, chance: float, chance_error: float) -> Change | None:
+    """None where either did not come to its end; a run that diverged has learned nothing."""
+    if row["status"] == "diverged":
+        return None
+    by_errors = "loss.name" in row["overrides"]
+    scale = chance_error if by_errors else chance
+    values = []
+    for side in (partner, row):
+        if side["status"] == "diverged":
+            values.append((scale, scale))
+        elif by_errors:
+            train, validation = side.get("train_accuracy"), side.get("best_validation_accuracy")
+            if train is None or validation is None:
+                return None
+            values.append((1 - train, 1 - validation))
+        else:
+            train = min(v for v in (side.get("train_loss"), side.get("best_train_loss"), math.inf) if v is not None)
+            values.append((train, side.get("best_validation_loss")))
+    (base_train, base_validation), (train, validation) = values
+    if None in (base_train, base_validation, train, validation) or not scale > 0:
+        return None
+    return Change(
+        row["name"],
+        (base_train - train) / scale,
+        (base_validation - validation) / scale,
+        validation / base_validation if base_validation > 0 else 1.0,
+        train,
+        validation,
+        row["overrides"],
+    )
+
+
+def _middle(changes: Sequence[Change]) -> Change:
+    """Of several seeds the medians."""
+    numbers = ("train_gain", "validation_gain", "validation_ratio", "train", "validation")
+    return changes[0]._replace(**{name: median(getattr(one, name) for one in changes) for name in numbers})
+
+
+def _get(measured: Mapping[str, Any], *path: str) -> Any:
+    value: Any = measured
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,79 @@
+"""From measurements to findings: each rests on numbers, the strongest first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tricks.diagnosis.facts import Facts, derive
+from tricks.diagnosis.findings import of_comparisons, of_data, of_layers, of_points, of_training
+from tricks.diagnosis.findings.finding import LECTURE, Finding
+
+__all__ = ["LECTURE", "Finding", "rank"]
+
+_ENOUGH = 0.5
+_NAMED = 0.3
+"""Weaker ones are not told."""
+
+
+def rank(measured: Mapping[str, Any]) -> list[Finding]:
+    """All findings, the strongest first; `healthy` where there is none that suffices.
+
+    Args:
+        measured: by topic, as in `report.json`.
+
+    Returns:
+        At least one.
+    """
+    facts = derive(measured)
+    strongest: dict[str, Finding] = {}
+    for module in (of_training, of_data, of_comparisons, of_layers, of_points):
+        for finding in module.find(facts):
+            known = strongest.get(finding.name)
+            if known is None or finding.strength > known.strength:
+                strongest[finding.name] = finding
+    found = _without_consequences(strongest)
+    ranked = sorted(found.values(), key=lambda finding: -finding.strength)
+    ranked = [finding for finding in ranked if finding.strength >= _NAMED]
+    if not ranked or ranked[0].strength < _ENOUGH:
+        doubt = ranked[0].strength if ranked else 0.0
+        ranked.insert(0, Finding("healthy", 1 - doubt, _well(facts)))
+    return ranked
+
+
+_EXPLAINS = {
+    "non_finite": ("rate_too_large", "exploding_gradients", "bad_initialization", "undertrained"),
+    "leakage": ("mismatch",),
+    "label_noise": ("overfitting", "over_regularized"),
+    "mismatch": ("overfitting",),
+    "unscaled_features": ("rate_too_small", "rate_too_large", "undertrained", "minimum", "dead_units", "saturated_units"),
+    "dead_units": ("degenerate_plateau", "minimum"),
+    "saddle": ("bad_initialization", "degenerate_plateau"),
+    "rate_too_small": ("undertrained", "stuck_not_critical"),
+    "vanishing_gradients": ("degenerate_plateau", "minimum", "bad_initialization"),
+    "exploding_gradients": ("bad_initialization",),
+    "saturated_units": ("bad_initialization",),
+    "model_bias": ("minimum",),
+    "over_regularized": ("minimum",),
+}
+"""What is a consequence of what; it is named after it."""
+
+
+def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
+    weaker = dict(found)
+    for cause, consequences in _EXPLAINS.items():
+        if cause in found and found[cause].strength >= _ENOUGH:
+            for name in consequences:
+                if name in weaker:
+                    limit = found[cause].strength * 0.9
+                    weaker[name] = weaker[name]._replace(strength=min(weaker[name].strength, limit))
+    return weaker
+
+
+def _well(facts: Facts) -> tuple[str, ...]:
+    told = []
+    if facts.train is not None and facts.validation is not None:
+        told.append(
+            f"of the loss of a constant answer, training leaves {facts.train:.1%} and validation {facts.validation:.1%}"
+        )
+    if facts.changes:
+        told.append(f"none of {len(facts.changes)} comparison runs is clearly better")
+    return tuple(told) or ("nothing that was measured is out of the ordinary",)

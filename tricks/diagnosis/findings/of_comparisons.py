@@ -1,0 +1,141 @@
+"""Findings by comparison runs: what is wrong is what, changed alone, makes training and validation better."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from tricks.diagnosis.facts import Change, Facts
+from tricks.diagnosis.findings.finding import Finding, graded
+
+_GAIN, _FULL = 0.04, 0.3
+"""Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
+_RATIO = 0.8
+_NEAR = 0.7
+"""Of the most that any change brought, what another must bring to be taken for the cause instead."""
+
+
+class Suspect(NamedTuple):
+    """A cause, the changes that would mend it, and how well it fits what was measured besides."""
+
+    name: str
+    mended_by: tuple[str, ...]
+    fits: Callable[[Facts], float]
+    """From 0, which rules it out; above 1 it goes before others that mend as much."""
+
+
+def _always(facts: Facts) -> float:
+    return 1.0
+
+
+def _few_updates(facts: Facts) -> float:
+    """Batches so large that an epoch has few updates."""
+    size, count = facts.of("task").get("batch_size"), (facts.of("task").get("examples") or {}).get("train")
+    if not size or not count:
+        return 0.0
+    return 1.4 if count / size <= 6 else (1.0 if size >= 512 else 0.0)
+
+
+def _badly_scaled(facts: Facts) -> float:
+    return 1.5 if graded(facts.of("features").get("condition"), 20.0, 1000.0) >= 0.5 else 0.6
+
+
+# In the order in which they are believed where they mend about as much.
+SUSPECTS = (
+    Suspect("unscaled_features", ("normalized features",), _badly_scaled),
+    Suspect("saturated_loss", ("cross entropy",), lambda facts: 1.2),
+    Suspect("over_regularized", ("unregularized",), lambda facts: 1.2),
+    Suspect("bad_initialization", ("drawn weights",), lambda facts: 1.2),
+    Suspect("batch_too_large", ("smaller batches",), _few_updates),
+    Suspect("rate_too_large", ("rate / 10", "rate / 100"), _always),
+    Suspect("rate_too_small", ("rate x 10", "rate x 100"), _always),
+    Suspect("undertrained", ("longer",), _always),
+    Suspect("model_bias", ("wider", "deeper", "perceptron"), _always),
+)
+
+
+def gain(change: Change | None) -> float:
+    """What a change brought to validation, as far as training has gained too and it is no mere trifle of the loss.
+
+    Args:
+        change: by a comparison; None for none.
+
+    Returns:
+        A share of all there is to learn; 0 where it did not help.
+    """
+    if change is None or change.validation_ratio > _RATIO:
+        return 0.0
+    return max(min(change.validation_gain, 2 * change.train_gain), 0.0)
+
+
+def most(facts: Facts) -> float:
+    """The most that any change brought.
+
+    Args:
+        facts: of the run.
+    """
+    return max([gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name != "subset"], default=0.0)
+
+
+def _lucky(facts: Facts) -> list[Change]:
+    """The middle one of the other seeds: one that is lucky proves nothing."""
+    ranked = sorted(facts.seeds, key=lambda change: change.validation_gain)
+    return [ranked[(len(ranked) - 1) // 2]] if ranked else []
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    """The findings that comparison runs allow.
+
+    Args:
+        facts: of the run.
+
+    Yields:
+        Findings, also weak ones.
+    """
+    highest = most(facts)
+    if highest <= 0:
+        return
+    yield from _unlucky(facts, highest)
+    for suspect in SUSPECTS:
+        change = facts.cure(*suspect.mended_by)
+        brought, fits = gain(change), suspect.fits(facts)
+        if change is None or brought <= 0 or fits <= 0:
+            continue
+        share = min(brought / highest, 1.0) * fits
+        strength = graded(brought, _GAIN, _FULL) * min(share / _NEAR, 1.0) * min(0.75 + 0.25 * fits * share, 1.0)
+        yield Finding(suspect.name, _weighed(suspect.name, strength, facts, highest), (_told(change),))
+
+
+def _unlucky(facts: Facts, highest: float) -> Iterator[Finding]:
+    for change in _lucky(facts):
+        brought = gain(change)
+        if brought > 0:
+            share = min(brought / highest, 1.0)
+            told = (
+                f"{len(facts.seeds)} other seeds of the same training reach a validation loss of "
+                f"{', '.join(f'{one.validation:.3g}' for one in facts.seeds)}",
+            )
+            yield Finding("unlucky_start", graded(brought, _GAIN, _FULL) * min(share / _NEAR, 1.0), told)
+
+
+def _weighed(name: str, strength: float, facts: Facts, highest: float) -> float:
+    longer, faster = gain(facts.changes.get("longer")), gain(facts.cure("rate x 10", "rate x 100"))
+    if name == "rate_too_small" and longer >= _NEAR * faster:
+        return strength * 0.8  # More of the same does as well.
+    if name == "undertrained" and longer < _NEAR * faster:
+        return strength * 0.8
+    if name == "model_bias":
+        # A larger network learns faster as well: it was the model only where nothing of the optimization helps as much.
+        others = [
+            gain(facts.cure(*suspect.mended_by)) for suspect in SUSPECTS if suspect.name != "model_bias"
+        ] + [gain(change) for change in _lucky(facts)]
+        return strength * (1.0 if max(others, default=0.0) < _NEAR * highest else 0.8)
+    return strength
+
+
+def _told(change: Change) -> str:
+    changed = ", ".join(f"{field}={value}" for field, value in change.overrides.items())
+    before = change.validation / change.validation_ratio if change.validation_ratio else float("nan")
+    words = "error" if "loss.name" in change.overrides else "loss"
+    return (
+        f"with {changed} alone the validation {words} is {change.validation:.3g} instead of {before:.3g}, and the "
+        f"training {words} {change.train:.3g}"
+    )

@@ -1,0 +1,82 @@
+"""Findings on what goes through the layers: gradients that vanish or explode, units that are dead or saturated."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tricks.diagnosis.facts import Facts
+from tricks.diagnosis.findings import of_comparisons
+from tricks.diagnosis.findings.finding import Finding, graded
+
+_LITTLE_HARM = 0.4
+
+
+def find(facts: Facts) -> Iterator[Finding]:
+    """The findings on layers.
+
+    Args:
+        facts: of the run.
+
+    Yields:
+        Findings, also weak ones.
+    """
+    initial, last = facts.of("layers").get("initial"), facts.of("layers").get("last")
+    for when, found in (("before the first step", initial), ("at the end", last)):
+        if found:
+            yield from _gradients(facts, found, when)
+            yield from _units(facts, found, when)
+    if initial:
+        yield from _start(facts, initial)
+
+
+def harm(facts: Facts) -> float:
+    """How much is lost to whatever is wrong: a mechanism that does no harm is no finding.
+
+    Args:
+        facts: of the run.
+
+    Returns:
+        1 where training is clearly worse than it could be, down to a little where it is fine.
+    """
+    lost = max(of_comparisons.most(facts), (facts.train or 0.0) - 0.3 if not facts.changes else 0.0)
+    return max(graded(lost, 0.02, 0.08), _LITTLE_HARM) if lost > 0 else _LITTLE_HARM
+
+
+def _gradients(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:
+    signals = [a["signal"] for a in found.get("activations") or [] if a.get("signal") is not None]
+    if len(signals) < 2 or not signals[0] or not signals[-1]:
+        return
+    ratio = signals[0] / signals[-1]
+    told = f"{when} the gradient at the first of {len(signals)} activations is {ratio:.2g} times that at the last"
+    yield Finding("vanishing_gradients", graded(1 / ratio, 30.0, 1000.0) * harm(facts), (told,))
+    yield Finding("exploding_gradients", graded(ratio, 30.0, 1000.0) * harm(facts), (told,))
+
+
+def _units(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:
+    activations = found.get("activations") or []
+    dead = [(a["dead"], a["name"]) for a in activations if a.get("dead") is not None and a["kind"] in _CAN_DIE]
+    saturated = [(a["saturated"], a["name"]) for a in activations if a.get("saturated") is not None]
+    if dead:
+        share, name = max(dead)
+        told = f"{when} {share:.0%} of the units of {name} are 0 for every example"
+        yield Finding("dead_units", graded(share, 0.5, 0.95) * harm(facts), (told,))
+    if saturated:
+        share, name = max(saturated)
+        told = f"{when} {share:.0%} of the values of {name} are on the flat parts"
+        yield Finding("saturated_units", graded(share, 0.4, 0.9) * harm(facts), (told,))
+
+
+_CAN_DIE = ("relu", "relu6")
+
+
+def _start(facts: Facts, initial: Mapping[str, Any]) -> Iterator[Finding]:
+    """A loss before the first step that is far above that of a constant answer, or outputs that do not depend on the
+    example."""
+    if facts.chance and initial.get("loss") is not None:
+        share = initial["loss"] / facts.chance
+        told = f"before the first step the loss is {share:.3g} times that of the best constant answer"
+        yield Finding("bad_initialization", graded(share, 4.0, 40.0) * harm(facts), (told,))
+    similarity = initial.get("output_similarity")
+    scale = initial.get("output_scale")
+    if scale is not None and similarity is not None and scale < 1e-3:
+        told = f"before the first step all outputs are alike: their root mean square is {scale:.2g}"
+        yield Finding("bad_initialization", graded(1e-3 / max(scale, 1e-12), 1.0, 100.0) * harm(facts), (told,))
