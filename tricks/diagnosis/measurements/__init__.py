@@ -1,0 +1,1 @@
+"""Measurements of a run, each by itself: plain numbers that findings rest on."""
