@@ -1,15 +1,14 @@
 """The config of a lane as a file that train.py takes."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tricks import config as configuration
 from tricks.cli.json_files import read_json, write_json
-from tricks.config import OPTIONS, Config
+from tricks.config import Config
 from tricks.errors import UserError
-from tricks.training import sources
+from tricks.training import config_file, sources
 from tricks.training.sweeps.settings import Setting, lanes, shown
 
 _FILE = "settings.json"
@@ -58,39 +57,12 @@ def write(workdir: Path, number: int) -> Path:
     if not 0 <= number < len(every):
         raise UserError(f"--export is {number}; the sweep has lanes 0 to {len(every) - 1}")
     lane = every[number]
-    fields = configuration.flatten(lane.config) | _absolute(lane.config, folders)
     chosen = ", ".join(f"{field}={shown(value)}" for field, value in (lane.chosen | {"seed": lane.config.seed}).items())
     file = workdir / f"lane-{number:05d}.py"
-    file.write_text(_text(f"Lane {number} of {workdir.name}: {chosen}.", fields))
+    purpose = f"Lane {number} of {workdir.name}: {chosen}."
+    config_file.write(file, purpose, lane.config, sources.find(lane.config, folders))
     return file
 
 
 def _as_typed(setting: Mapping[str, Any]) -> Setting:
     return {field: tuple(value) if isinstance(value, list) else value for field, value in setting.items()}
-
-
-def _absolute(config: Config, folders: Sequence[Path]) -> dict[str, str]:
-    """Files of a person's own by their full paths: the config that is written lies elsewhere."""
-    found = sources.find(config, folders)
-    files = {
-        field: f"{own.main}:{own.name.rpartition(':')[2]}"
-        for field, own in found.functions.items()
-        if own.name.rpartition(":")[0].endswith(".py")
-    }
-    return files | ({} if found.data is None else {"data.name": str(found.data)})
-
-
-def _text(purpose: str, fields: Mapping[str, Any]) -> str:
-    defaults = configuration.flatten(Config())
-    lines, options = [], dict[str, dict[str, Any]]()
-    for field, value in fields.items():
-        if field.startswith(OPTIONS):
-            owner, _, name = field.partition(".options.")
-            options.setdefault(owner, {})[name] = value
-        elif value != defaults[field]:
-            lines.append(f"    config.{field} = {value!r}")
-    lines += [f"    config.{owner}.options = {given!r}" for owner, given in options.items()]
-    # The name of a folder may be anything.
-    head = textwrap.fill("".join(c if c.isprintable() and c not in '"\\\\' else "_" for c in purpose), 110)
-    body = "\n".join(["    config = Config()", *lines, "    return config"])
-    return f'"""{head}"""\n\nfrom tricks.config import Config\n\n\ndef get_config() -> Config:\n{body}\n'
