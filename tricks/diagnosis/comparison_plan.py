@@ -1,5 +1,6 @@
 """Which comparison runs a training calls for: each changes one thing that may be what is wrong."""
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -43,7 +44,9 @@ class Comparison(NamedTuple):
     """Of an epoch, in those of the run."""
 
 
-def wanted(config: Config, *, train_examples: int, features: int, epochs: int, plain_features: bool) -> list[Comparison]:
+def wanted(
+    config: Config, *, train_examples: int, features: int, epochs: int, plain_features: bool
+) -> list[Comparison]:
     """The comparisons that the tree of decisions asks for.
 
     Args:
@@ -179,7 +182,7 @@ def _cost(sizes: tuple[int, ...], features: int, base: tuple[int, ...]) -> float
 
 def _weights(sizes: tuple[int, ...], features: int) -> int:
     chain = (features, *sizes, 10)
-    return sum(a * b for a, b in zip(chain, chain[1:], strict=False))
+    return sum(a * b for a, b in itertools.pairwise(chain))
 
 
 def _value(config: Config, field: str) -> Any:

@@ -1,13 +1,10 @@
 """The diagnosis of a run directory: measures, compares, and says what was found."""
 
 import functools
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tricks import streams
@@ -17,7 +14,7 @@ from tricks.diagnosis.measurements import curves, gaps, layers
 from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
-from tricks.training import assembly, sources
+from tricks.training import sources
 from tricks.training.state import Weights
 
 _SAMPLE = 2000

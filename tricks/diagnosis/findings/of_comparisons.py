@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tricks.diagnosis.facts import Change, Facts
 from tricks.diagnosis.findings.finding import Finding, graded
 
-_GAIN, _FULL = 0.04, 0.3
+LEAST, _FULL = 0.04, 0.3
 """Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
 _RATIO = 0.8
 _NEAR = 0.7
@@ -72,7 +72,9 @@ def most(facts: Facts) -> float:
     Args:
         facts: of the run.
     """
-    return max([gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name != "subset"], default=0.0)
+    return max(
+        [gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name != "subset"], default=0.0
+    )
 
 
 def _lucky(facts: Facts) -> list[Change]:
@@ -100,7 +102,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         if change is None or brought <= 0 or fits <= 0:
             continue
         share = min(brought / highest, 1.0) * fits
-        strength = graded(brought, _GAIN, _FULL) * min(share / _NEAR, 1.0) * min(0.75 + 0.25 * fits * share, 1.0)
+        strength = graded(brought, LEAST, _FULL) * min(share / _NEAR, 1.0) * min(0.75 + 0.25 * fits * share, 1.0)
         yield Finding(suspect.name, _weighed(suspect.name, strength, facts, highest), (_told(change),))
 
 
@@ -113,7 +115,7 @@ def _unlucky(facts: Facts, highest: float) -> Iterator[Finding]:
                 f"{len(facts.seeds)} other seeds of the same training reach a validation loss of "
                 f"{', '.join(f'{one.validation:.3g}' for one in facts.seeds)}",
             )
-            yield Finding("unlucky_start", graded(brought, _GAIN, _FULL) * min(share / _NEAR, 1.0), told)
+            yield Finding("unlucky_start", graded(brought, LEAST, _FULL) * min(share / _NEAR, 1.0), told)
 
 
 def _weighed(name: str, strength: float, facts: Facts, highest: float) -> float:
@@ -124,9 +126,9 @@ def _weighed(name: str, strength: float, facts: Facts, highest: float) -> float:
         return strength * 0.8
     if name == "model_bias":
         # A larger network learns faster as well: it was the model only where nothing of the optimization helps as much.
-        others = [
-            gain(facts.cure(*suspect.mended_by)) for suspect in SUSPECTS if suspect.name != "model_bias"
-        ] + [gain(change) for change in _lucky(facts)]
+        others = [gain(facts.cure(*suspect.mended_by)) for suspect in SUSPECTS if suspect.name != "model_bias"] + [
+            gain(change) for change in _lucky(facts)
+        ]
         return strength * (1.0 if max(others, default=0.0) < _NEAR * highest else 0.8)
     return strength
 

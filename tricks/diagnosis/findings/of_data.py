@@ -83,7 +83,9 @@ def _mismatch(facts: Facts) -> Iterator[Finding]:
         evidence.append(f"the classes are spread otherwise in the test (p = {labels:.2g})")
     if facts.test is not None and facts.validation is not None:
         worse = facts.test - facts.validation
-        evidence.append(f"the test loss is {facts.test:.2f} of that of a constant answer, validation {facts.validation:.2f}")
+        evidence.append(
+            f"the test loss is {facts.test:.2f} of that of a constant answer, validation {facts.validation:.2f}"
+        )
         # A difference that does no harm is no cause.
         strength = min(strength, graded(worse, 0.05, 0.3))
     features = [f"{name} ({apart:.2f})" for name, apart, *_ in (found.get("features") or [])[:5]]

@@ -55,5 +55,3 @@ def _stands_still(facts: Facts) -> float:
 
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3g}"
-
-

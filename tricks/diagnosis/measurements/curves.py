@@ -1,5 +1,6 @@
 """Learning curves: how far they fell, whether they still fall, and how they shake."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
@@ -46,7 +47,7 @@ def summary(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of `measure` from rows of epochs, whoever recorded them.
 
     Args:
-        epochs: rows with `epoch` (0 before the first step), and `train_loss` and `validation_loss` where they are known.
+        epochs: rows with `epoch` (0 before the first step), `train_loss` and `validation_loss` where they are known.
 
     Returns:
         As `measure`.
@@ -100,7 +101,7 @@ def _recent(losses: Sequence[float]) -> float | None:
 
 
 def _rising(losses: Sequence[float]) -> float | None:
-    changes = [b - a for a, b in zip(losses, losses[1:], strict=False)]
+    changes = [b - a for a, b in itertools.pairwise(losses)]
     return sum(change > 0 for change in changes) / len(changes) if changes else None
 
 
@@ -115,7 +116,7 @@ def _oscillation(losses: Sequence[float]) -> float | None:
     span = max(half) - min(half)
     if len(half) < 3 or span <= 0:
         return None
-    return sum(abs(b - a) for a, b in zip(half, half[1:], strict=False)) / span
+    return sum(abs(b - a) for a, b in itertools.pairwise(half)) / span
 
 
 def _finite(value: Any) -> bool:
