@@ -207,7 +207,7 @@ def classify_operator(
     if held_out is not None:
         u = ends.smallest_vector
         confirmed = float(trees.dot(u, held_out(u)))
-    verdict, reason = _verdict(ends, gradient_norm, gradient_tolerance, confirmed)
+    verdict, reason = verdict_of(ends, gradient_norm, gradient_tolerance, confirmed)
     if verdict != "not critical" and gradient_norm > zero_up_to:
         verdict, reason = _of_a_doubtful_gradient(gradient_norm, gradient_tolerance, reason)
     certain = verdict in ("saddle", "not critical") or ends.confidence == 1
@@ -233,7 +233,7 @@ def classify_operator(
     )
 
 
-def _verdict(ends: Ends, gradient_norm: float, gradient_tolerance: float, confirmed: float | None) -> tuple[str, str]:
+def verdict_of(ends: Ends, gradient_norm: float, gradient_tolerance: float, confirmed: float | None) -> tuple[str, str]:
     low, high = ends.bounds
     found = f"eigenvalues from {ends.smallest:.3g} to {ends.largest:.3g}"
     if gradient_norm > gradient_tolerance:

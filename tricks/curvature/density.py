@@ -1,5 +1,6 @@
 """How the eigenvalues are spread, estimated without computing them: stochastic Lanczos quadrature."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -138,17 +139,36 @@ def density_of(
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _density(operator: Operator, key: jax.Array, probes: int, steps: int, reorthogonalize: bool) -> SpectralDensity:
     flat = flattened(operator.apply, operator.like)
-    run = _orthogonal_run if reorthogonalize else _three_term_run
+    run: Callable[..., Any] = orthogonal_run if reorthogonalize else _three_term_run
 
     def quadrature(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        projected, beta = run(flat, key, steps)
+        projected, beta, *_ = run(flat, key, steps)
         nodes, vectors = jnp.linalg.eigh(projected)
         return nodes, vectors[0] ** 2, beta * jnp.abs(vectors[-1])
 
     return SpectralDensity(*jax.lax.map(quadrature, jax.random.split(key, probes)))
 
 
-def _orthogonal_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
+def orthogonal_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A Lanczos run from a random vector, every vector orthogonalized against all before.
+
+    Args:
+        flat: the operator.
+        key: of the start.
+        steps: products.
+
+    Returns:
+        The projected operator (steps, steps); the length of what is left outside, 0 once the space is complete; and the
+        basis (steps + 1, n), of which the projection has the first rows.
+
+    >>> from tricks.curvature.krylov import flattened
+    >>> projected, beta, _ = orthogonal_run(flattened(lambda v: 3 * v, jnp.ones(4)), jax.random.key(0), 1)
+    >>> round(float(projected[0, 0]), 4), float(beta)
+    (3.0, 0.0)
+
+    Source: Lanczos 1950; Parlett 1980.
+    """
+
     def grow(row: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         basis, projected, _ = carry
         w, projected = extended(flat.apply, basis, projected, row)
@@ -161,8 +181,8 @@ def _orthogonal_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, 
 
     basis = flat.zeros(steps + 1).at[0].set(flat.random(key))
     start = basis, jnp.zeros((steps, steps), flat.dtype), jnp.zeros([], flat.dtype)
-    _, projected, beta = jax.lax.fori_loop(0, steps, grow, start)
-    return projected, beta
+    basis, projected, beta = jax.lax.fori_loop(0, steps, grow, start)
+    return projected, beta, basis
 
 
 def _three_term_run(flat: Flat, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
