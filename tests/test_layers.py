@@ -69,7 +69,7 @@ _OUTSIDE = {
         "tqdm",
         "pyarrow",
     },
-    "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "tabulate", "tqdm"},
+    "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "jinja2", "tabulate", "tqdm"},
     "tricks.commands": {"jax", "absl", "ml_collections"},
     "tricks.__main__": set(),
 }

@@ -10,14 +10,16 @@ import numpy as np
 from tricks import streams
 from tricks.diagnosis import comparison_plan, comparisons, subject
 from tricks.diagnosis.comparison_plan import Comparison
-from tricks.diagnosis.measurements import curves, gaps, layers
+from tricks.diagnosis.measurements import curvature, curves, duplicates, features, gaps, labels, layers, shift
 from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
 from tricks.training import sources
 from tricks.training.state import Weights
 
+_PARTS = ("train", "validation", "test")
 _SAMPLE = 2000
+_CURVATURE_SAMPLE = 1000
 _LAYER_SAMPLE = 500
 _FIRST_EPOCHS = 10
 """Of comparison runs, where the run itself had fewer because it diverged or was interrupted."""
@@ -49,7 +51,7 @@ def measure(
     measured["curves"] = curves.measure(run.records)
     told("answers")
     network = run.network
-    splits = {part: gaps.taken(getattr(run.data, part), _SAMPLE) for part in ("train", "validation", "test")}
+    splits = {part: gaps.taken(getattr(run.data, part), _SAMPLE) for part in _PARTS}
     initial = Weights(*jax.jit(network.init)(streams.training_keys(jax.random.key(run.config.seed)).initialization))
     found: dict[str, Answers] = {}
     if run.last is not None:
@@ -59,6 +61,8 @@ def measure(
             measured["gaps"]["best"] = gaps.measure(gaps.answers(network, run.static.loss, run.best, splits))
         measured["recall"] = _recall(run, found, splits)
     measured["task"] = _task(run, initial)
+    told("examples")
+    measured |= _of_examples(run, found)
     told("layers")
     batch = Batch(*gaps.taken(run.data.train, _LAYER_SAMPLE))
     points = {"initial": initial, "last": run.last}
@@ -67,6 +71,9 @@ def measure(
         for name, weights in points.items()
         if weights is not None
     }
+    if run.last is not None:
+        told("curvature")
+        measured["curvature"] = _curvature(run)
     if fast:
         missing.append("what needs comparison runs: --fast leaves them out")
     else:
@@ -150,3 +157,33 @@ def _recall(run: Subject, found: Mapping[str, Answers], splits: Mapping[str, Any
         return None
     of_class = {int(c): float(right[targets == c].mean()) for c in np.unique(targets)}
     return {"classes": of_class, "mean": float(np.mean([*of_class.values()])), "accuracy": float(right.mean())}
+
+
+def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
+    data = run.data
+    splits = {part: (split.features, split.targets) for part in _PARTS for split in [getattr(data, part)]}
+    predictions = None
+    if run.config.loss.name == "cross_entropy" and data.classes and data.train.targets.ndim == 1 and found:
+        whole = [part for part in ("validation", "test") if len(getattr(data, part).targets) <= _SAMPLE]
+        predictions = {part: np.asarray(jax.nn.softmax(found[part].outputs)) for part in whole}
+    measured = {
+        "features": features.scales(data.train.features, data.columns),
+        "duplicates": duplicates.shares(splits),
+        "shift": shift.probe(splits, data.columns),
+    }
+    if data.train.targets.ndim == 1:
+        measured["labels"] = labels.quality(splits, classes=data.classes, predictions=predictions)
+    return measured
+
+
+def _curvature(run: Subject) -> dict[str, Any]:
+    count = min(_CURVATURE_SAMPLE, len(run.data.train.targets) // 2)
+    rows = streams.sample(run.config.seed, "spectrum").permutation(len(run.data.train.targets))
+    samples = [
+        Batch(jax.tree.map(lambda a, rows=rows: a[rows], run.data.train.features), run.data.train.targets[rows])
+        for rows in (rows[:count], rows[count : 2 * count])
+    ]
+    assert run.last is not None
+    point = curvature.point_of(run.network.apply, run.static.loss, run.last, *samples)
+    found = curvature.measure(point, key=streams.vectors(run.config.seed, "spectrum"))
+    return {**found.numbers, "surface": curvature.surface(point, found)}

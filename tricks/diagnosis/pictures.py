@@ -24,7 +24,9 @@ def draw_spectrum(point: CriticalPoint, path: Path, *, title: str) -> None:
     span = max(point.largest - point.smallest, 1e-12)
     width = span / 150
     grid = np.linspace(point.smallest - 0.06 * span, point.largest + 0.06 * span, _POINTS)
-    density = _smoothed(point, grid, width)
+    assert point.spectrum is not None, "the whole picture was not asked for"
+    nodes, weights, _ = (np.asarray(part, np.float64) for part in point.spectrum)
+    density = smoothed(nodes, weights, grid, width)
     floor = max(density.max() * 1e-6, 1e-300)
     axis.fill_between(grid, floor, np.maximum(density, floor), color="tab:blue", alpha=0.35, linewidth=0)
     axis.plot(grid, np.maximum(density, floor), color="tab:blue", linewidth=1.5)
@@ -119,8 +121,20 @@ def _figure(size: tuple[float, float], axes: bool = True) -> tuple[Any, Any]:
     return figure, figure.subplots() if axes else None
 
 
-def _smoothed(point: CriticalPoint, grid: np.ndarray, width: float) -> np.ndarray:
-    assert point.spectrum is not None, "the whole picture was not asked for"
-    nodes, weights, _ = (np.asarray(part, np.float64) for part in point.spectrum)
+def smoothed(nodes: np.ndarray, weights: np.ndarray, grid: np.ndarray, width: float) -> np.ndarray:
+    """The density of eigenvalues from Lanczos quadratures, each node smoothed by a normal distribution.
+
+    Args:
+        nodes: [quadratures, nodes].
+        weights: likewise; those of a quadrature sum to 1.
+        grid: [points] where the density is wanted.
+        width: standard deviation.
+
+    Returns:
+        [points], with an area of 1.
+
+    >>> float(smoothed(np.zeros([1, 1]), np.ones([1, 1]), np.zeros(1), 2.0)[0])
+    0.19947114020071635
+    """
     away = (grid[:, None] - nodes.ravel()[None]) / width
     return np.exp(-(away**2) / 2) @ weights.ravel() / (len(nodes) * width * (2 * np.pi) ** 0.5)

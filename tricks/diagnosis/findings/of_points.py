@@ -22,7 +22,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     still = _stands_still(facts)
     loss = max(point["loss"], 1e-12)
     by_escape = (point.get("escape_gain") or 0.0) / loss
-    by_gradient = (point.get("gradient_gain") or 0.0) / loss
+    by_gradient = (point.get("descent_gain") or 0.0) / loss
     ends = f"eigenvalues from {_number(point.get('smallest'))} to {_number(point.get('largest'))}"
     if by_escape > by_gradient:
         told = (
@@ -30,14 +30,15 @@ def find(facts: Facts) -> Iterator[Finding]:
             f"and along the gradient by {by_gradient:.1%} ({ends})"
         )
         yield Finding("saddle", min(graded(by_escape, 0.01, 0.05), large) * still, (told,))
-    if point.get("verdict") == "saddle":
-        yield Finding("saddle", large * still, (f"verdict of the Hessian: {point.get('reason')}",))
-    if point.get("verdict") == "degenerate":
+    verdict = point.get("verdict")
+    if verdict == "saddle":
+        yield Finding("saddle", large * still, (f"the Hessian: {point.get('reason')}",))
+    if verdict == "degenerate":
         strength = min(large, graded(train, 0.3, 0.9)) * still
-        yield Finding("degenerate_plateau", strength, (f"verdict of the Hessian: {point.get('reason')}",))
+        yield Finding("degenerate_plateau", strength, (f"the Hessian: {point.get('reason')}",))
     flat = point.get("smallest"), point.get("largest")
     nothing = by_escape < 0.005 and by_gradient < 0.005
-    if None not in flat and nothing and point.get("verdict") != "degenerate":
+    if None not in flat and nothing and verdict != "degenerate":
         low, high = flat
         told = f"neither the gradient nor negative curvature lowers the loss by 0.5 % ({ends})"
         if low >= -0.01 * abs(high):

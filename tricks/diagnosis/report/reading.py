@@ -1,0 +1,73 @@
+"""The dict of a report made safe to read: what is missing is absent, and texts hold nothing but text."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def cleaned(value: Any) -> Any:
+    """The same without what a page cannot hold.
+
+    Keys without a value go, so that what is missing and what is None read alike; numbers that are not finite are None;
+    control characters and halves of surrogate pairs, which are in no valid page and may command a terminal, are
+    replaced.
+
+    Args:
+        value: a report, or a part of it.
+
+    Returns:
+        A new one.
+
+    >>> cleaned({"run": {"name": "a\\x1b[2Jb", "step": None}, "losses": [1.0, float("nan")]})
+    {'run': {'name': 'a�[2Jb'}, 'losses': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {cleaned(str(name)): cleaned(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [cleaned(part) for part in value]
+    if isinstance(value, str):
+        return "".join(_character(c) for c in value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def part(report: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """What lies at a path of names; empty where there is none.
+
+    Args:
+        report: as `cleaned` gives it.
+        names: one for each level.
+
+    Returns:
+        A dict.
+
+    >>> part({"measurements": {"task": {"classes": 10}}}, "measurements", "task")
+    {'classes': 10}
+    >>> part({}, "measurements", "task")
+    {}
+    """
+    found: Any = report
+    for name in names:
+        found = found.get(name, {})
+    return found
+
+
+def column(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """One value of each row, NaN where there is none.
+
+    Args:
+        rows: such as epochs.
+        name: of the value.
+
+    Returns:
+        As many numbers as rows.
+
+    >>> column([{"loss": 2.5}, {}], "loss")
+    [2.5, nan]
+    """
+    return [row.get(name, math.nan) for row in rows]
+
+
+def _character(c: str) -> str:
+    if c.isspace():
+        return " "
+    return c if c.isprintable() else "\N{REPLACEMENT CHARACTER}"
