@@ -7,6 +7,7 @@ _SCRIPTS = {
     "train": "train.py",
     "spectrum": "scripts/spectrum.py",
     "sweep": "scripts/sweep.py",
+    "diagnose": "scripts/diagnose.py",
     "prepare": "scripts/prepare_data.py",
 }
 _ROOT = Path(__file__).parents[2]

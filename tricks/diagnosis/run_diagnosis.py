@@ -1,0 +1,128 @@
+"""A diagnosis: measurements, findings with confidence, prescriptions, and the report of all three."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tricks import config as configuration
+from tricks.cli import invocation
+from tricks.cli.json_files import without_nan, write_json
+from tricks.diagnosis import confidence, findings, measuring, prescriptions, subject, tree, trials
+from tricks.diagnosis.findings import LECTURE
+from tricks.diagnosis.prescriptions import Prescription
+from tricks.diagnosis.report.page import page
+from tricks.diagnosis.subject import Subject
+from tricks.errors import UserError
+from tricks.training import config_file
+
+REPORT, PAGE, CONFIG = "report.json", "report.html", "run_config.py"
+_TRIED = 3
+_VERSION = 1
+
+
+def of_measurements(
+    measured: Mapping[str, Any], missing: Sequence[str] = (), fields: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What measurements say, whoever made them.
+
+    Args:
+        measured: by topic.
+        missing: what could not be judged, in sentences.
+        fields: of the config of the run; None for foreign code, which is told what to do in words.
+
+    Returns:
+        The content of `report.json`: `findings`, the strongest first, `path`, `measurements`, `not_judged`.
+    """
+    measured = without_nan(measured)
+    found = findings.rank(measured)
+    run = dict(measured.get("run") or {})
+    return {
+        "version": _VERSION,
+        "run": run,
+        "findings": [
+            {
+                "name": one.name,
+                "confidence": confidence.of(one, complete=bool(measured.get("comparisons"))),
+                "evidence": list(one.evidence),
+                "lecture": LECTURE[one.name],
+                "prescription": [_plain(p) for p in prescriptions.prescribe(one.name, measured, fields or {})],
+            }
+            for one in found
+        ],
+        "path": tree.path(measured, found),
+        "measurements": {topic: value for topic, value in measured.items() if topic != "run"},
+        "not_judged": list(missing),
+    }
+
+
+def diagnose_run(
+    workdir: Path,
+    *,
+    fast: bool = False,
+    attempt: bool = False,
+    seconds: float = 60.0,
+    told: Callable[[str], None] = lambda what: None,
+    note: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Diagnoses a run directory, and writes `report.json` and `report.html` there.
+
+    Args:
+        workdir: the run directory, also of a run that diverged, was interrupted, or goes on.
+        fast: leave out the comparison runs.
+        attempt: try the first prescriptions.
+        seconds: that the comparison runs may take, about.
+        told: of what is done next.
+        note: of the steps of comparison runs that are done, and of all.
+
+    Returns:
+        The content of `report.json`.
+
+    Raises:
+        UserError: the directory cannot be read, or not be written to.
+    """
+    run = subject.read(workdir)
+    measured, missing = measuring.measure(run, fast=fast, seconds=seconds, told=told, note=note)
+    fields = configuration.flatten(run.config)
+    report = of_measurements(measured, missing, fields)
+    if attempt:
+        told("prescriptions")
+        _try(run, report["findings"], note)
+    report["run"]["command"] = f"{invocation.command('train')} --config={workdir / CONFIG}"
+    write(report, workdir, run)
+    return report
+
+
+def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) -> None:
+    """Writes `report.json`, `report.html`, and the config that the commands of the page begin from.
+
+    Args:
+        report: as `of_measurements` gives it.
+        workdir: where to write.
+        run: whose config it is; None for foreign code.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    try:
+        if run is not None:
+            config_file.write(workdir / CONFIG, f"The config of {workdir.name}.", run.config, run.own)
+        write_json(workdir / REPORT, report)
+        (workdir / PAGE).write_text(page(dict(report)), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--workdir {workdir} cannot be written to ({error.strerror or error})") from error
+
+
+def _try(run: Subject, found: list[dict[str, Any]], note: Callable[[int, int], None]) -> None:
+    """Tries what is in the config, that of the first finding first; what did not help stands last and is withdrawn."""
+    chosen = [p for one in found for p in one["prescription"] if p["overrides"]][:_TRIED]
+    if not chosen:
+        return
+    for one, result in zip(chosen, trials.run(run, chosen, note=note), strict=True):
+        one["tried"] = result
+    for one in found:
+        one["prescription"].sort(key=lambda p: bool(p["tried"]) and p["tried"]["kept"] is False)
+
+
+def _plain(one: Prescription) -> dict[str, Any]:
+    overrides = {f: list(v) if isinstance(v, tuple) else v for f, v in one.overrides.items()}
+    return {"sentence": one.sentence, "overrides": overrides, "promises": one.promises, "tried": None}

@@ -1,0 +1,47 @@
+"""A run that goes on, looked at after every epoch: the findings so far, as they change."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tricks.cli.screen import say
+from tricks.diagnosis import measuring, run_diagnosis, subject
+from tricks.training import run_directory
+from tricks.training.records import read
+
+_SECONDS = 2.0
+
+
+def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
+    """Prints a line whenever what the cheap measurements say has changed, and ends with the run.
+
+    Args:
+        workdir: the run directory.
+        seconds: between two looks.
+
+    Returns:
+        The last report, which is written beside the run.
+
+    Raises:
+        UserError: it is no run directory.
+    """
+    seen, verdict, report = -1, "", dict[str, Any]()
+    while True:
+        going = run_directory.in_use(workdir)
+        epochs = [line.epoch for line in read(workdir) if line.kind == "validation"]
+        if epochs and epochs[-1] != seen:
+            seen = epochs[-1]
+            run = subject.read(workdir)
+            measured, missing = measuring.measure(run, fast=True)
+            report = run_diagnosis.of_measurements(measured, missing)
+            first = report["findings"][0]
+            told = f"{first['name'].replace('_', ' ')} ({first['confidence']:.2f}): {'; '.join(first['evidence'][:1])}"
+            if told != verdict:
+                verdict = told
+                say(f"epoch {seen}: {told}")
+        if not going:
+            break
+        time.sleep(seconds)
+    if report:
+        run_diagnosis.write(report, workdir)
+    return report
