@@ -27,7 +27,9 @@ def _leakage(facts: Facts) -> Iterator[Finding]:
         share, expected = found.get(f"train_in_{part}"), found.get("expected") or 0.0
         if isinstance(share, dict):
             interval, value = share.get("interval") or [0.0, 0.0], share.get("share")
-            strength = graded(interval[0] - expected, 0.01, 0.05)
+            # Tables of few values, or of few columns, repeat by chance: as training examples do among themselves.
+            by_chance = max(expected, ((found.get("within_train") or {}).get("interval") or [0.0, 0.0])[1])
+            strength = graded(interval[0] - by_chance, 0.01, 0.05)
             yield Finding(
                 "leakage",
                 strength,

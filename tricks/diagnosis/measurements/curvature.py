@@ -107,7 +107,9 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
     spectra = [np.linalg.eigh(matrix) for matrix in projected]
     # The outermost of both runs, each with its vector in the basis of its run.
     low, high = (max((0, 1), key=lambda i, side=side, s=s: s * spectra[i][0][side]) for side, s in ((0, -1), (-1, 1)))
-    ends = [(spectra[run][0][side], betas[run] * abs(spectra[run][1][-1, side])) for run, side in ((low, 0), (high, -1))]
+    ends = [
+        (spectra[run][0][side], betas[run] * abs(spectra[run][1][-1, side])) for run, side in ((low, 0), (high, -1))
+    ]
     rows = jnp.asarray([spectra[low][1][:, 0], spectra[high][1][:, -1]], here["basis"].dtype)
     look = _jit(functools.partial(_along, point.loss_fn))
     beside = look(params, point.batch, point.held_out, here["gradient"], here["basis"], jnp.array([low, high]), rows)
