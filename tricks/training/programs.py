@@ -151,6 +151,23 @@ def run_once(mesh: Mesh) -> dict[str, Any] | None:
     return options | ({"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {})
 
 
+def quickly_compiled(mesh: Mesh) -> dict[str, Any] | None:
+    """Options of XLA for a program that takes less time than its compilation: products of matrices are as fast, the
+    rest is several times slower.
+
+    Args:
+        mesh: the devices.
+
+    Returns:
+        For `compiler_options`; None for XLA's own.
+
+    >>> from tricks.training.feed import make_mesh
+    >>> _ = jax.jit(lambda x: x + 2, compiler_options=quickly_compiled(make_mesh()))(1)
+    """
+    options = run_once(mesh)
+    return None if options is None else {**options, "xla_backend_optimization_level": 0}
+
+
 def later(traced: Any, options: dict[str, Any] | None = None) -> Program:
     """Compiles a traced function in another thread.
 

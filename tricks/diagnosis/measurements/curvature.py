@@ -19,13 +19,14 @@ from tricks.diagnosis.measurements.descent import Descent
 from tricks.losses import Batch, Loss, objective
 from tricks.memory import bytes_of
 from tricks.training.feed import make_mesh
-from tricks.training.programs import run_once
+from tricks.training.programs import quickly_compiled, run_once
 from tricks.training.state import Weights
 
-_STEPS, _FEWEST = 48, 12
+_STEPS, _FEWEST = 36, 12
 _BYTES = 2**31  # Of the vectors of all runs.
 _DISTANCES = 18
 _POINTS = 25
+_SMALL = 100_000  # Parameters below which the products take less time than the compilation.
 _ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero.
 _ROUNDING = 1e-4
 
@@ -64,14 +65,23 @@ def point_of(apply: Callable[..., Any], loss: Loss, weights: Weights, batch: Bat
     Returns:
         The point.
     """
-    return Point(objective(apply, loss, weights.model_state), weights.params, batch, held_out)
+    loss_fn = jax.tree_util.Partial(_loss_of(apply, loss), weights.model_state)
+    return Point(loss_fn, weights.params, batch, held_out)
+
+
+@functools.lru_cache(maxsize=8)
+def _loss_of(apply: Callable[..., Any], loss: Loss) -> Callable[..., jax.Array]:
+    def loss_fn(model_state: Any, params: Any, batch: Batch) -> jax.Array:
+        return objective(apply, loss, model_state)(params, batch)
+
+    return loss_fn
 
 
 def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> Found:
     """Both ends of the Hessian, what can be gained along the smallest eigenvector and against the gradient, and whether
     the learning rate is too large for the largest.
 
-    Three Lanczos runs of 48 products: two of the Hessian H, one of P^-1/2 H P^-1/2 as the optimizer sees it.
+    Three Lanczos runs of 36 products: two of the Hessian H, one of P^-1/2 H P^-1/2 as the optimizer sees it.
 
     Args:
         point: where.
@@ -101,8 +111,9 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
     scale = ones if descent is None or descent.scale is None else descent.scale
     keys = jax.random.split(key, 2)
     runs = jax.tree.map(lambda one, other: jnp.stack([one, one, other]), ones, scale)
-    search = _jit(functools.partial(_runs, point.loss_fn, steps))
-    here = search(params, point.batch, runs, jnp.stack([keys[0], keys[1], keys[0]]))
+    loss_fn, is_small = _as_pytree(point.loss_fn), trees.size(params) < _SMALL
+    starts = jnp.stack([keys[0], keys[1], keys[0]])
+    here = _compiled(_runs, is_small, "steps")(loss_fn, params, point.batch, runs, starts, steps=steps)
     projected, betas = (np.asarray(part, np.float64) for part in (here["projected"], here["betas"]))
     spectra = [np.linalg.eigh(matrix) for matrix in projected]
     # The outermost of both runs, each with its vector in the basis of its run.
@@ -111,8 +122,8 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
         (spectra[run][0][side], betas[run] * abs(spectra[run][1][-1, side])) for run, side in ((low, 0), (high, -1))
     ]
     rows = jnp.asarray([spectra[low][1][:, 0], spectra[high][1][:, -1]], here["basis"].dtype)
-    look = _jit(functools.partial(_along, point.loss_fn))
-    beside = look(params, point.batch, point.held_out, here["gradient"], here["basis"], jnp.array([low, high]), rows)
+    places = here["gradient"], here["basis"], jnp.array([low, high]), rows
+    beside = _compiled(_along, is_small)(loss_fn, params, point.batch, point.held_out, *places)
     numbers = _numbers(point, params, ends, jax.device_get({**_scalars(here), **_scalars(beside)}), 3 * steps)
     nodes = np.stack([spectra[i][0] for i in (0, 1)])
     weights = np.stack([spectra[i][1][0] ** 2 for i in (0, 1)])
@@ -134,9 +145,10 @@ def surface(point: Point, found: Found) -> dict[str, Any]:
     """
     sizes = [_length(found.numbers[name], found.numbers["loss"], point.params) for name in ("smallest", "largest")]
     sides = [np.linspace(-size, size, _POINTS) for size in sizes]
-    draw = _jit(functools.partial(_grid, point.loss_fn))
-    losses = draw(
-        trees.widened(point.params), point.batch, found[1:], *(jnp.asarray(side, jnp.float32) for side in sides)
+    places = (jnp.asarray(side, jnp.float32) for side in sides)
+    is_small = trees.size(point.params) < _SMALL
+    losses = _compiled(_grid, is_small)(
+        _as_pytree(point.loss_fn), trees.widened(point.params), point.batch, found[1:], *places
     )
     return {
         "first": sides[0].tolist(),
@@ -146,15 +158,21 @@ def surface(point: Point, found: Found) -> dict[str, Any]:
     }
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, compiler_options=run_once(make_mesh()))
+@functools.cache
+def _compiled(function: Callable[..., Any], is_small: bool, *static: str) -> Callable[..., Any]:
+    options = quickly_compiled if is_small else run_once
+    return jax.jit(function, static_argnames=static, compiler_options=options(make_mesh()))
+
+
+def _as_pytree(loss_fn: LossFn) -> Any:
+    return loss_fn if isinstance(loss_fn, jax.tree_util.Partial) else jax.tree_util.Partial(loss_fn)
 
 
 def _steps(params: Any) -> int:
     return min(max(min(_STEPS, _BYTES // max(3 * bytes_of(params), 1) - 1), _FEWEST), trees.size(params))
 
 
-def _runs(loss_fn: LossFn, steps: int, params: Any, batch: Any, scales: Any, keys: jax.Array) -> dict[str, Any]:
+def _runs(loss_fn: LossFn, params: Any, batch: Any, scales: Any, keys: jax.Array, *, steps: int) -> dict[str, Any]:
     operator = hessian(loss_fn, params, [batch])
 
     # One program for the Hessian as it is and as the optimizer sees it.
@@ -256,7 +274,7 @@ def _numbers(
         "flat_reason": flat_reason,
         "loss": float(here["loss"]),
         "gradient_norm": gradient_norm,
-        "gradient_tolerance": tolerance,
+        "gradient_tolerance": float(tolerance),
         "smallest": float(smallest),
         "largest": float(largest),
         "residuals": [float(low_residual), float(high_residual)],
