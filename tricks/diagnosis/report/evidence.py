@@ -43,6 +43,8 @@ def _of(title: str, content: Any) -> list[Table]:
     plain = {name: value for name, value in content.items() if not _is_nested(value)}
     records = {name: value for name, value in content.items() if _is_record(value)}
     below = {name: value for name, value in content.items() if name not in plain and name not in records}
+    # What is long throughout, such as the losses of a surface, is there to be drawn.
+    records = {name: value for name, value in records.items() if not all(map(_is_long, value.values()))}
     found = []
     if plain:
         found.append(
