@@ -224,8 +224,8 @@ def _short(value):
 
 
 _DRAWN_OF = {
-    **dict.fromkeys(("task", "curves", "origin"), [functools.partial(training_pictures.curves, measure="loss")]),
-    **dict.fromkeys(("gaps", "comparisons"), [training_pictures.comparisons]),
+    **{topic: [functools.partial(training_pictures.curves, measure="loss")] for topic in ("task", "curves", "origin")},
+    **{topic: [training_pictures.comparisons] for topic in ("gaps", "comparisons")},
     "layers": [layer_pictures.gradients, layer_pictures.units],
     "curvature": [curvature_pictures.spectrum, curvature_pictures.surface],
 }
@@ -402,7 +402,7 @@ def test_tables_hold_what_was_measured(without_pictures):
         ("chance accuracy", "0.1018"),
         ("train", "0.0021", "0.00189, 0.002352"),
         ("interval", "0.014, 0.031"),
-        ("rate / 10", "0.01", "0", "0.11", "0.82", "completed", "20", "2 by 3 values"),
+        ("rate / 10", "optimizer.learning_rate: 0.01", "0", "0.11", "0.82", "completed", "20"),
     ):
         assert "".join(f"<td>{cell}</td>" for cell in cells) in text
     many = [{"epoch": epoch} for epoch in range(1, 1001)]

@@ -71,7 +71,7 @@ def _of_rows(title: str, rows: list[dict[str, Any]]) -> Table:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{spaced(name)} {_cell(part)}" for name, part in value.items())
+        return ", ".join(f"{name}: {_cell(part)}" for name, part in value.items())
     if _is_long(value):
         return f"{' by '.join(map(str, _shape(value)))} values"
     return number(value)

@@ -106,8 +106,8 @@ def comparisons(report: Mapping[str, Any]) -> Picture | None:
     for row, runs in enumerate(rows.values()):
         if not any(len(losses[split][row]) for split in looks):
             without = runs[0].get("status", "no loss")
-            place = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 13}
-            axis.text(0.02, row, shortened(without, 24), color=svg.BAD, **place)
+            at = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 13}
+            axis.text(0.02, row, shortened(without, 24), color=svg.BAD, **at)
     axis.set_yticks(range(len(rows)), [shortened(name, 20) for name in rows])
     axis.get_yticklabels()[0].set_fontweight("bold")
     axis.set_ylim(len(rows) - 0.5, -0.5)
