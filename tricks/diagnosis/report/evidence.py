@@ -43,6 +43,8 @@ def _of(title: str, content: Any) -> list[Table]:
     plain = {name: value for name, value in content.items() if not _is_nested(value)}
     records = {name: value for name, value in content.items() if _is_record(value)}
     below = {name: value for name, value in content.items() if name not in plain and name not in records}
+    # What is long throughout, such as the losses of a surface, is there to be drawn.
+    records = {name: value for name, value in records.items() if not all(map(_is_long, value.values()))}
     found = []
     if plain:
         found.append(
@@ -69,7 +71,7 @@ def _of_rows(title: str, rows: list[dict[str, Any]]) -> Table:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{spaced(name)} {_cell(part)}" for name, part in value.items())
+        return ", ".join(f"{name}: {_cell(part)}" for name, part in value.items())
     if _is_long(value):
         return f"{' by '.join(map(str, _shape(value)))} values"
     return number(value)

@@ -1,7 +1,10 @@
 """Figures of matplotlib as SVG that a page can hold: its colors are the page's, its text is text, its ids its own."""
 
+import contextlib
 import io
+import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from typing import Any
 
 # Colors that matplotlib draws with, and the variables of page.css that take their place: light and dark differ there.
@@ -16,8 +19,8 @@ _VARIABLES = {
     "panel": "#080808",
 }
 INK, MUTED, GRID, TRAIN, VALIDATION, BAD, GOOD, PANEL = _VARIABLES.values()
-WIDTH = 460
-"""Of every picture, in its own units; a phone shows 0.7 of them as a pixel, so that text of 14 stays legible."""
+WIDTH = 400
+"""Of every picture, in its own units; a phone shows 0.8 of them as a pixel, so that text of 13 stays legible."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     # A dollar in somebody's name of a column is a dollar.
@@ -49,11 +52,15 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 
 
-def settings() -> Any:
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
     """A context in which figures are made and rendered."""
     import matplotlib
 
-    return matplotlib.rc_context(_SETTINGS)
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The page's reader may well have the fonts for a name that this machine has not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def figure(height: float, **options: Any) -> tuple[Any, Any]:
