@@ -55,7 +55,7 @@ def _case(
     program: Program, name: str, fault: Overrides, base: Overrides, truth: str, kind: str, seed: int, cheap: bool
 ) -> Case:
     source = str({**base, **fault}["data.name"])
-    needed: Sequence[str] = (source,) if source.endswith(".csv") else ()
+    needed: Sequence[str] = (source,) if source.endswith((".csv", ".npz")) else ()
     reasons = also.REASONS.get((truth, kind), {})
     return Case(name, program.name, program.part, base, fault, tuple(needed), truth, kind, reasons, seed, cheap)
 

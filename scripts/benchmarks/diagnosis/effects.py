@@ -59,7 +59,9 @@ def _trains_worse(case: Case, outcome: Outcome, twin: Outcome) -> Effect:
         if "accuracy" in outcome["last"]["train"]:
             return _lower("train", "accuracy", outcome, twin, POINTS)
         ours, theirs = (found["last"]["train"]["loss"] / found["constant"] for found in (outcome, twin))
-        return Effect(ours >= theirs + SHARE * (1 - theirs), f"training loss {ours:.3f} of the constant, twin {theirs:.3f}")
+        return Effect(
+            ours >= theirs + SHARE * (1 - theirs), f"training loss {ours:.3f} of the constant, twin {theirs:.3f}"
+        )
     return _higher("train", outcome, twin)
 
 
@@ -75,7 +77,7 @@ def _higher(part: str, outcome: Outcome, twin: Outcome) -> Effect:
 
 
 def _gained(twin: Outcome) -> float:
-    return twin["constant"] - twin["last"]["train"]["loss"]  # type: ignore[no-any-return]
+    return twin["constant"] - twin["last"]["train"]["loss"]
 
 
 def _lower(part: str, measure: str, outcome: Outcome, twin: Outcome, by: float) -> Effect:

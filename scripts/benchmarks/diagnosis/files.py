@@ -1,10 +1,12 @@
-"""Files of data that the corpus makes: a table with columns of very different units, with faults and without."""
+"""Files of data that the corpus makes: a table with columns of very different units, and a part of MNIST."""
 
 import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.diagnosis.own import examples
 
 _ROWS = 4000
 
@@ -13,14 +15,31 @@ def write(name: str, folder: Path) -> None:
     """Writes one of the files, which are the same every time.
 
     Args:
-        name: one of `FILES`.
+        name: one of `FILES`, or `mnist-FAULT-AMOUNT.npz`.
         folder: for it.
+
+    Raises:
+        UserError: MNIST is not prepared.
     """
-    columns = FILES[name](_customers())
-    with open(folder / name, "w", newline="") as file:
+    if name.endswith(".npz"):
+        _write_mnist(folder / name)
+    else:
+        _write_table(folder / name)
+
+
+def _write_table(path: Path) -> None:
+    columns = FILES[path.name](_customers())
+    with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+
+
+def _write_mnist(path: Path) -> None:
+    _, fault, amount = path.stem.split("-")
+    made = examples.with_fault(examples.named("mnist", 6000, 1000), fault, float(amount))
+    pixels = made.features.round().astype(np.uint8)
+    np.savez(path, features=pixels, targets=made.targets, part=examples.PARTS[made.part])
 
 
 Columns = dict[str, np.ndarray]

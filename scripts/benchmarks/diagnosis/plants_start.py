@@ -85,9 +85,11 @@ PLANTS = (
         "breast-cancer",
         "dead_units",
         "huge first steps",
-        {"optimizer.name": "momentum", "optimizer.learning_rate": 20.0, **_HUGE_STEPS},
+        {"optimizer.name": "momentum", "optimizer.learning_rate": 3.0, **_HUGE_STEPS},
     ),
-    Plant("digits-relu-deep", "dead_units", "negative biases", network("perceptron", hidden_sizes=(64,) * 4, bias=-4.0)),
+    Plant(
+        "digits-relu-deep", "dead_units", "negative biases", network("perceptron", hidden_sizes=(64,) * 4, bias=-4.0)
+    ),
     Plant(
         "strided-convolutions",
         "dead_units",

@@ -14,7 +14,6 @@ PLANTS = (
     Plant("friedman", "undertrained", "one epoch", {_EPOCHS: 1}),
     Plant("digits-relu-deep", "undertrained", "one epoch", {_EPOCHS: 1}),
     Plant("digits-tanh-deep", "rate_too_large", "momentum", {_RATE: 1.0}),
-    Plant("breast-cancer", "rate_too_large", "adam", {_RATE: 3.0}),
     Plant("diabetes", "rate_too_large", "adam", {_RATE: 1.0}, cheap=True),
     Plant("digits-gelu", "rate_too_large", "adamw", {_RATE: 0.3}),
     Plant("friedman", "rate_too_large", "adam", {_RATE: 0.5}),
@@ -26,17 +25,12 @@ PLANTS = (
     Plant("strided-convolutions", "rate_too_small", "rmsprop", {_RATE: 3e-6}),
     Plant("friedman", "rate_too_small", "adam", {_RATE: 1e-5}),
     Plant(
-        "digits-tanh-deep",
+        "diabetes",
         "stuck_not_critical",
         "sign of the gradient",
-        {"optimizer.name": "rmsprop", "optimizer.second_moment_decay": 0.0, _RATE: 0.1},
+        {"optimizer.name": "rmsprop", "optimizer.second_moment_decay": 0.0, _RATE: 0.1, "model.activation": "relu"},
     ),
-    Plant(
-        "breast-cancer",
-        "stuck_not_critical",
-        "sign of the gradient",
-        {"optimizer.second_moment_decay": 0.0, "optimizer.momentum": 0.0, _RATE: 0.5},
-    ),
+    Plant("wave", "stuck_not_critical", "from ravine to ravine", {_RATE: 0.5}),
     Plant(
         "digits-relu-deep",
         "stuck_not_critical",
@@ -56,7 +50,12 @@ PLANTS = (
         {"loss.name": "losses.py:absolute_error", "optimizer.name": "momentum", _RATE: 0.3, "model.activation": "tanh"},
     ),
     Plant("breast-cancer", "unscaled_features", "as they come", _RAW, cheap=True),
-    Plant("digits-relu", "unscaled_features", "other units", {**own("digits", "scales", 3.0), **_RAW, "model.batch_norm": False}),
+    Plant(
+        "digits-relu",
+        "unscaled_features",
+        "other units",
+        {**own("digits", "scales", 3.0), **_RAW, "model.batch_norm": False},
+    ),
     Plant("customers", "unscaled_features", "as they come", {**_RAW, "model.batch_norm": False}),
     Plant("friedman", "unscaled_features", "other units", {**own("friedman", "scales", 3.0), **_RAW}),
     Plant("digits-relu", "over_regularized", "dropout", {"model.dropout": 0.93}),
@@ -66,16 +65,26 @@ PLANTS = (
     Plant("friedman", "over_regularized", "l1", {"optimizer.l1": 0.3}),
     Plant("mnist-tanh", "over_regularized", "noise", {"model.noise": 6.0}),
     Plant("digits-relu", "batch_too_large", "all examples", {_BATCH: 1294}),
-    Plant("mnist-relu", "batch_too_large", "all examples", {_BATCH: 8000}),
+    Plant("mnist-relu", "batch_too_large", "all examples", {_BATCH: 6000}),
     Plant("digits-gelu", "batch_too_large", "all examples", {_BATCH: 1294}),
     Plant("friedman", "batch_too_large", "all examples", {_BATCH: 2400}),
     Plant("strided-convolutions", "batch_too_large", "all examples", {_BATCH: 1294}),
-    Plant("diabetes", "non_finite", "momentum without a bound", {"optimizer.name": "momentum", _RATE: 100.0, "model.activation": "relu"}),
+    Plant(
+        "diabetes",
+        "non_finite",
+        "momentum without a bound",
+        {"optimizer.name": "momentum", _RATE: 100.0, "model.activation": "relu"},
+    ),
     Plant(
         "digits-tanh-deep",
         "non_finite",
         "logarithm of zero",
-        {"loss.name": "losses.py:cross_entropy_by_hand", "optimizer.name": "adam", _RATE: 0.2},
+        {
+            "loss.name": "losses.py:cross_entropy_by_hand",
+            "optimizer.name": "momentum",
+            _RATE: 3.0,
+            "model.activation": "relu",
+        },
         cheap=True,
     ),
     Plant(
@@ -96,7 +105,10 @@ PLANTS = (
         "digits-tanh-deep",
         "saturated_loss",
         "softmax squared error",
-        {"loss.name": "softmax_squared_error", **network("perceptron", hidden_sizes=(48, 48), activation="tanh", last_scale=30.0)},
+        {
+            "loss.name": "softmax_squared_error",
+            **network("perceptron", hidden_sizes=(48, 48), activation="tanh", last_scale=30.0),
+        },
     ),
     Plant(
         "breast-cancer",
@@ -105,7 +117,9 @@ PLANTS = (
         {
             "loss.name": "losses.py:sigmoid_squared_error",
             "loss.outputs": 1,
-            **network("perceptron", hidden_sizes=(16,), last_bias=14.0),
+            **network("perceptron", hidden_sizes=(16,), last_bias=10.0),
+            "optimizer.name": "momentum",
+            _RATE: 0.02,
         },
     ),
     Plant(
@@ -115,7 +129,9 @@ PLANTS = (
         {
             "loss.name": "losses.py:sigmoid_squared_error",
             "loss.outputs": 1,
-            **network("perceptron", hidden_sizes=(24,), activation="gelu", last_bias=-14.0),
+            **network("perceptron", hidden_sizes=(24,), activation="gelu", last_bias=-10.0),
+            "optimizer.name": "momentum",
+            _RATE: 0.02,
         },
     ),
     Plant(

@@ -25,6 +25,19 @@ def own(source: str, fault: str = "none", amount: float = 0.5) -> dict[str, Any]
     }
 
 
+def mnist(fault: str = "none", amount: float = 0.5) -> dict[str, Any]:
+    """Fields that take a part of MNIST, with a fault of `own/examples.py` in it.
+
+    Args:
+        fault: one of its `FAULTS`.
+        amount: of the fault.
+
+    Returns:
+        Fields by their dotted paths.
+    """
+    return {"data.name": f"mnist-{fault}-{amount:g}.npz", "data.split_column": "part"}
+
+
 def network(function: str, **options: Any) -> dict[str, Any]:
     """Fields that take a network of `own/networks.py`.
 
@@ -115,9 +128,9 @@ PROGRAMS = (
     Program(
         "mnist-relu",
         DEVELOPMENT,
-        {**own("mnist"), "model.hidden_sizes": (128,), "train.epochs": 6, "data.batch_size": 64, "model.dropout": 0.2},
+        {**mnist(), "model.hidden_sizes": (128,), "train.epochs": 6, "data.batch_size": 64, "model.dropout": 0.2},
         "accuracy",
-        0.93,
+        0.91,
         {
             "tanh, dropout": {"model.activation": "tanh", "optimizer.l2": 1e-3},
             "rmsprop": {"optimizer.name": "rmsprop", "schedule.shape": "cosine", "data.batch_size": 32},
@@ -248,7 +261,7 @@ PROGRAMS = (
         "mnist-tanh",
         HELD_OUT,
         {
-            **own("mnist"),
+            **mnist(),
             "model.hidden_sizes": (96, 48),
             "model.activation": "tanh",
             "model.initializer": "glorot",
@@ -258,7 +271,7 @@ PROGRAMS = (
             "train.epochs": 6,
         },
         "accuracy",
-        0.93,
+        0.91,
         {
             "augmented": {"data.augment.shift": 1.0, "train.epochs": 8},
             "adam, large batch": {"optimizer.name": "adam", "optimizer.learning_rate": 3e-3, "data.batch_size": 128},

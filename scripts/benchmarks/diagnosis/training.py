@@ -19,7 +19,7 @@ from tricks.config import Config
 from tricks.data import Split
 from tricks.diagnosis import finished_run
 from tricks.errors import DivergedError, UserError
-from tricks.training import experiment
+from tricks.training import experiment, records
 
 OWN = Path(__file__).parent / "own"
 RUNS, OUTCOMES, FILES = "runs", "outcomes", "files"
@@ -47,23 +47,41 @@ def train(case: Case, workdir: Path) -> dict[str, Any]:
         Its outcome: `status` (`completed`, `stopped early`, `diverged`, or `skipped` with a `reason`), `seconds`, and
         measures of the parts under `last`.
     """
-    kept = workdir / OUTCOMES / f"{case.name}.json"
-    if kept.exists():
-        return read_json(kept)  # type: ignore[no-any-return]
+    known = outcome(case.name, workdir)
+    if known is not None:
+        return known
     for folder in (RUNS, OUTCOMES, FILES):
         (workdir / folder).mkdir(parents=True, exist_ok=True)
-    for name in case.files:
-        if not (workdir / FILES / name).exists():
-            files.write(name, workdir / FILES)
-    outcome = _trained(case, workdir)
-    write_json(kept, outcome)
-    return outcome
+    made = _trained(case, workdir)
+    write_json(_kept(case.name, workdir), made)
+    return made
+
+
+def outcome(name: str, workdir: Path) -> dict[str, Any] | None:
+    """What `train` returned for a case; None where it is to be trained.
+
+    Args:
+        name: of the case.
+        workdir: of the corpus.
+
+    Returns:
+        The outcome.
+    """
+    kept = _kept(name, workdir)
+    return read_json(kept) if kept.exists() else None
+
+
+def _kept(name: str, workdir: Path) -> Path:
+    return workdir / OUTCOMES / f"{name}.json"
 
 
 def _trained(case: Case, workdir: Path) -> dict[str, Any]:
     run, start = workdir / RUNS / case.name, time.monotonic()
     config = config_of(case)
     try:
+        for name in case.files:
+            if not (workdir / FILES / name).exists():
+                files.write(name, workdir / FILES)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status = experiment.run(config, run, (OWN, (workdir / FILES).resolve()))
             measured = _measured(run)
@@ -80,12 +98,12 @@ def _trained(case: Case, workdir: Path) -> dict[str, Any]:
 
 
 def _measured(run: Path) -> dict[str, Any]:
-    """Measures of the parts in evaluation mode, with the last weights and of the test with the best."""
+    """Measures of the parts with the last weights in evaluation mode, and of the test with the best."""
     last = finished_run.load(run)
     splits = {"train": last.data.train, "validation": last.data.validation, "test": last.data.test}
-    best = finished_run.load(run, "best").weights
     found = {name: _measures(last, last.weights, split) for name, split in splits.items()}
-    return {"last": found, "best": {"test": _measures(last, best, last.data.test)}, "constant": _constant(last)}
+    tested = next(dict(line.values) for line in records.read(run) if line.kind == "test")
+    return {"last": found, "best": {"test": tested}, "constant": _constant(last)}
 
 
 def _measures(run: finished_run.FinishedRun, weights: Any, split: Split) -> dict[str, float]:

@@ -31,7 +31,13 @@ def first_unlucky(case: Case, constant: float) -> tuple[int | None, list[float]]
     config.seed = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sweep"
-        sweep(config, [{"optimizer.learning_rate": config.optimizer.learning_rate}], seeds=SEEDS, workdir=folder, folders=(training.OWN,))
+        sweep(
+            config,
+            [{"optimizer.learning_rate": config.optimizer.learning_rate}],
+            seeds=SEEDS,
+            workdir=folder,
+            folders=(training.OWN,),
+        )
         rows = pyarrow.parquet.read_table(folder / "curves.parquet").to_pylist()
     losses = [_last(rows, lane) for lane in range(SEEDS)]
     median = float(np.median(losses))

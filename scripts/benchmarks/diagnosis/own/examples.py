@@ -24,11 +24,17 @@ class Examples(NamedTuple):
 
 def load(source: str = "digits", fault: str = "none", amount: float = 0.5) -> dict[str, np.ndarray]:
     """The examples of a source with a fault of an amount in them."""
-    examples = FAULTS[fault](SOURCES[source](), amount, np.random.default_rng(1))
+    examples = with_fault(SOURCES[source](), fault, amount)
     return {"features": examples.features, "targets": examples.targets, "part": PARTS[examples.part]}
 
 
-def _named(name: str, train: int | None = None, held: int | None = None) -> Examples:
+def with_fault(examples: Examples, fault: str, amount: float) -> Examples:
+    """The examples with one of `FAULTS` in them, always the same."""
+    return FAULTS[fault](examples, amount, np.random.default_rng(1))
+
+
+def named(name: str, train: int | None = None, held: int | None = None) -> Examples:
+    """A set by its name, of each part so many examples."""
     loaded = data.load(name, normalization="none", standardize_targets=False, validation_fraction=0.15)
     sizes = (train, held, held)
     splits = [
@@ -94,10 +100,9 @@ def _bumps() -> Examples:
 
 
 SOURCES: dict[str, Callable[[], Examples]] = {
-    "digits": lambda: _named("digits"),
-    "breast_cancer": lambda: _named("breast_cancer"),
-    "diabetes": lambda: _named("diabetes"),
-    "mnist": lambda: _named("mnist", 8000, 1500),
+    "digits": lambda: named("digits"),
+    "breast_cancer": lambda: named("breast_cancer"),
+    "diabetes": lambda: named("diabetes"),
     "friedman": _friedman,
     "risks": _risks,
     "xor": _xor,
@@ -137,7 +142,9 @@ def _prior(examples: Examples, amount: float, rng: np.random.Generator) -> Examp
     """The upper half of the classes is left in the training and validation parts to 1 - amount; the test has more of
     it than of the others."""
     upper = examples.targets > np.median(np.unique(examples.targets))
-    keep = np.where(examples.part == 2, upper | (rng.random(len(upper)) > amount), ~upper | (rng.random(len(upper)) > amount))
+    keep = np.where(
+        examples.part == 2, upper | (rng.random(len(upper)) > amount), ~upper | (rng.random(len(upper)) > amount)
+    )
     return Examples(*(array[keep] for array in examples))
 
 

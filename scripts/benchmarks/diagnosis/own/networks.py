@@ -26,7 +26,12 @@ def perceptron(
 ) -> models.Network:
     """The built-in one from another start: kernels times `scale`, the last also times `last_scale`, biases as given."""
     network = models.perceptron(
-        example, outputs, hidden_sizes=hidden_sizes, activation=activation, batch_norm=batch_norm, initializer=initializer
+        example,
+        outputs,
+        hidden_sizes=hidden_sizes,
+        activation=activation,
+        batch_norm=batch_norm,
+        initializer=initializer,
     )
     last = f"linear_{len(hidden_sizes)}"
 
@@ -44,23 +49,26 @@ def perceptron(
 
 class _Convolutions(nnx.Module):
     def __init__(self, shape: tuple[int, ...], outputs: int, rngs: nnx.Rngs, options: dict[str, Any]) -> None:
-        self.options, first, second = options, *options["channels"]
-        self.first = nnx.Conv(shape[-1], first, (3, 3), rngs=rngs, kernel_init=_kernel(options["scale"]))
-        stride = 2 if options["strided"] else 1
-        self.second = nnx.Conv(first, second, (3, 3), stride, rngs=rngs, kernel_init=_kernel(options["scale"]))
-        if options["batch_norm"]:
-            self.norm = nnx.BatchNorm(second, momentum=0.9, rngs=rngs)
+        self.activation: str = options["activation"]
+        self.strided: bool = options["strided"]
+        first, second = options["channels"]
+        start = {
+            "kernel_init": _kernel(options["scale"]),
+            "bias_init": nnx.initializers.constant(options["bias"]),
+            "rngs": rngs,
+        }
+        self.first = nnx.Conv(shape[-1], first, (3, 3), **start)
+        self.second = nnx.Conv(first, second, (3, 3), 2 if self.strided else 1, **start)
+        self.norm = nnx.BatchNorm(second, momentum=0.9, rngs=rngs) if options["batch_norm"] else None
         self.dropout = nnx.Dropout(options["dropout"], rngs=rngs)
         size = second * (shape[0] // 2) * (shape[1] // 2)
         self.last = nnx.Linear(size, outputs, rngs=rngs, kernel_init=_kernel(options["scale"] * options["last_scale"]))
-        self.first.bias[...] += options["bias"]
-        self.second.bias[...] += options["bias"]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        act = ACTIVATIONS[self.options["activation"]]
+        act = ACTIVATIONS[self.activation]
         x = self.second(act(self.first(x)))
-        x = act(self.norm(x) if self.options["batch_norm"] else x)
-        if not self.options["strided"]:
+        x = act(self.norm(x) if self.norm else x)
+        if not self.strided:
             x = nnx.max_pool(x, (2, 2), strides=(2, 2))
         return self.last(self.dropout(x.reshape(len(x), -1)))
 
@@ -78,8 +86,8 @@ def convolutions(
     bias: float = 0.0,
 ) -> models.Network:
     """Two convolutions of 3 x 3, halved once by pooling or by a stride, and a linear layer."""
-    options = dict(channels=channels, activation=activation, strided=strided, batch_norm=batch_norm)
-    options |= dict(dropout=dropout, scale=scale, last_scale=last_scale, bias=bias)
+    options = {"channels": channels, "activation": activation, "strided": strided, "batch_norm": batch_norm}
+    options |= {"dropout": dropout, "scale": scale, "last_scale": last_scale, "bias": bias}
     return models.from_nnx(lambda rngs: _Convolutions(example.shape[1:], outputs, rngs, options))
 
 
@@ -87,7 +95,9 @@ def _kernel(scale: float) -> Any:
     return nnx.initializers.variance_scaling(2.0 * scale**2, "fan_in", "normal")
 
 
-def recurrent(example: Any, outputs: int, width: int = 32, gain: float = 1.0, activation: str = "tanh") -> models.Network:
+def recurrent(
+    example: Any, outputs: int, width: int = 32, gain: float = 1.0, activation: str = "tanh"
+) -> models.Network:
     """Reads the rows of an image one after another: h <- act(W h + U x), W a rotation times `gain`."""
     act = {**ACTIVATIONS, "linear": lambda x: x}[activation]
     columns = example.shape[2]
@@ -105,7 +115,9 @@ def recurrent(example: Any, outputs: int, width: int = 32, gain: float = 1.0, ac
 
     def apply(params: Any, state: Any, x: jax.Array, *, rng: Any = None) -> Any:
         def read_row(h: jax.Array, row: jax.Array) -> Any:
-            return act(h @ params["recurrent"]["kernel"] + row @ params["input"]["kernel"] + params["recurrent"]["bias"]), None
+            return act(
+                h @ params["recurrent"]["kernel"] + row @ params["input"]["kernel"] + params["recurrent"]["bias"]
+            ), None
 
         rows = jnp.moveaxis(x.reshape(len(x), -1, columns), 1, 0)
         h, _ = jax.lax.scan(read_row, jnp.zeros((len(x), width), x.dtype), rows)
