@@ -17,6 +17,7 @@ from absl import flags
 from tabulate import tabulate
 
 from benchmarks import curvature, data, escape, halving, ordinary, start, sweep, train, transforms
+from benchmarks.diagnosis import run as diagnosis
 from tricks.cli.command import run
 from tricks.errors import UserError
 
@@ -32,6 +33,7 @@ _BENCHMARKS = {
     "data": data.compare,
     "sweep": sweep.compare,
     "halving": halving.compare,
+    "diagnosis": diagnosis.compare,
 }
 
 

@@ -1,0 +1,1 @@
+"""Functions of the corpus that its configs name."""
