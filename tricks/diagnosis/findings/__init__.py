@@ -54,7 +54,7 @@ _EXPLAINS = {
     ),
     "dead_units": ("degenerate_plateau", "minimum"),
     "saddle": ("bad_initialization", "degenerate_plateau"),
-    "rate_too_small": ("undertrained", "stuck_not_critical"),
+    "rate_too_small": ("stuck_not_critical",),
     "vanishing_gradients": ("degenerate_plateau", "minimum", "bad_initialization"),
     "exploding_gradients": ("bad_initialization",),
     "saturated_units": ("bad_initialization",),

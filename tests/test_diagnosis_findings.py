@@ -1,0 +1,294 @@
+"""From measurements to findings: each fault by the numbers that it leaves, and what is a consequence of what."""
+
+import copy
+import json
+
+import pytest
+
+from tricks.config import Config, flatten
+from tricks.diagnosis import comparison_plan, confidence, facts, findings, prescriptions, run_diagnosis, tree
+from tricks.diagnosis.findings.finding import LECTURE, Finding, graded
+
+
+def row(name, train, validation, seed=0, status="completed", **overrides):
+    return {
+        "name": name,
+        "overrides": overrides,
+        "seed": seed,
+        "status": status,
+        "train_loss": train,
+        "best_train_loss": train,
+        "validation_loss": validation,
+        "best_validation_loss": validation,
+    }
+
+
+def well():
+    """A run of two classes that behaves, with all that is measured."""
+    return {
+        "run": {"status": "completed"},
+        "task": {"chance_loss": 1.0, "chance_accuracy": 0.5, "batch_size": 32, "examples": {"train": 1000}},
+        "curves": {"recent": 0.2, "rising": 0.1, "oscillation": 1.2, "validation_rise": 1.0, "last_train_loss": 0.02},
+        "gaps": {part: {"loss": loss} for part, loss in (("train", 0.01), ("validation", 0.05), ("test", 0.06))},
+        "features": {"condition": 3.0},
+        "labels": {"imbalance_ratio": 1.1, "estimated_noise": 0.0, "noise_interval": [0.0, 0.01]},
+        "recall": {"mean": 0.98, "accuracy": 0.98},
+        "duplicates": {
+            "within_train": {"share": 0.0, "interval": [0.0, 0.004]},
+            "train_in_test": {"share": 0.0, "interval": [0.0, 0.01]},
+            "expected": 0.0,
+        },
+        "shift": {"train_test": {"auc": 0.51, "p_value": 0.4, "features": [], "labels_p_value": 0.5}},
+        "layers": {
+            when: {
+                "loss": 1.1,
+                "output_scale": 1.0,
+                "output_similarity": 0.5,
+                "activations": [
+                    {"name": f"relu {i}", "kind": "relu", "dead": 0.02, "saturated": None, "signal": 0.1}
+                    for i in (1, 2)
+                ],
+            }
+            for when in ("initial", "last")
+        },
+        "curvature": {
+            "verdict": "not critical",
+            "reason": "the gradient is not 0",
+            "loss": 0.01,
+            "smallest": -0.1,
+            "largest": 10.0,
+            "escape_gain": 0.0,
+            "descent_gain": 0.001,
+            "stability": 1.0,
+            "stability_limit": 38.0,
+        },
+        "comparisons": [
+            *(row("same", 0.01, 0.05 + 0.005 * seed, seed) for seed in range(4)),
+            row("rate / 10", 0.1, 0.12, **{"optimizer.learning_rate": 1e-4}),
+            row("rate x 10", 0.01, 0.05, **{"optimizer.learning_rate": 1e-2}),
+            row("longer", 0.001, 0.045, **{"train.epochs": 80}),
+            row("wider", 0.005, 0.045, **{"model.hidden_sizes": [512]}),
+            row("linear", 0.3, 0.35, **{"model.hidden_sizes": []}),
+        ],
+    }
+
+
+def worse(measured, train, validation, test=None):
+    """The run, and the same trained again, at other losses."""
+    for part, loss in (("train", train), ("validation", validation), ("test", test or validation)):
+        measured["gaps"][part]["loss"] = loss
+    measured["curvature"]["loss"] = train
+    for one in measured["comparisons"]:
+        if one["name"] == "same":
+            one |= row("same", train, validation, one["seed"])
+    return measured
+
+
+def with_row(measured, *arguments, **overrides):
+    name = arguments[0]
+    measured["comparisons"] = [one for one in measured["comparisons"] if one["name"] != name]
+    measured["comparisons"].append(row(*arguments, **overrides))
+    return measured
+
+
+def _bad(*mended, train=0.6, validation=0.62):
+    """A large training loss that these comparisons mend; the others are as bad."""
+    measured = worse(well(), train, validation)
+    for one in measured["comparisons"]:
+        if one["name"] not in ("same", *mended):
+            one |= row(one["name"], train, validation, **one["overrides"])
+    for name in mended:
+        with_row(measured, name, 0.02, 0.06, **{"train.epochs": 1} if name != "cross entropy" else {"loss.name": "x"})
+    return measured
+
+
+def _with(measured, **topics):
+    changed = copy.deepcopy(measured)
+    for topic, values in topics.items():
+        changed[topic] |= values
+    return changed
+
+
+def _seeds():
+    measured = _bad()
+    for one in measured["comparisons"]:
+        if one["name"] == "same" and one["seed"]:
+            one |= row("same", 0.02, 0.06, one["seed"])
+    return measured
+
+
+def _layers(**values):
+    measured = _bad("batch normalization")
+    for found in measured["layers"].values():
+        for place, activation in enumerate(found["activations"]):
+            activation |= {name: value[place] for name, value in values.items()}
+    return measured
+
+
+def _still(verdict, **curvature):
+    return _with(_bad(), curves={"recent": 0.0}, curvature={"verdict": verdict, **curvature})
+
+
+def _cross_entropy():
+    measured = _bad("cross entropy")
+    for one in measured["comparisons"]:
+        mended = one["name"] == "cross entropy"
+        one |= {"train_accuracy": 0.99 if mended else 0.5, "best_validation_accuracy": 0.97 if mended else 0.5}
+    return measured
+
+
+FAULTS = {
+    "healthy": well(),
+    "overfitting": worse(well(), 0.01, 0.6),
+    "leakage": _with(well(), duplicates={"train_in_test": {"share": 0.3, "interval": [0.27, 0.33]}}),
+    "label_noise": _with(worse(well(), 0.3, 0.7), labels={"estimated_noise": 0.25, "noise_interval": [0.2, 0.3]}),
+    "class_imbalance": _with(well(), labels={"imbalance_ratio": 40.0}, recall={"mean": 0.55, "accuracy": 0.97}),
+    "mismatch": _with(
+        worse(well(), 0.01, 0.05, 0.6), shift={"train_test": {"auc": 0.9, "p_value": 0.002, "features": [["age", 0.4]]}}
+    ),
+    "rate_too_large": _bad("rate / 10"),
+    "rate_too_small": _bad("rate x 10"),
+    "undertrained": _bad("longer", "rate x 10"),
+    "over_regularized": _bad("unregularized"),
+    "model_bias": _bad("wider"),
+    "unscaled_features": _with(_bad("normalized features"), features={"condition": 1e5}),
+    "bad_initialization": _bad("drawn weights"),
+    "batch_too_large": _with(_bad("smaller batches", "longer"), task={"batch_size": 1000}),
+    "saturated_loss": _cross_entropy(),
+    "unlucky_start": _seeds(),
+    "vanishing_gradients": _layers(signal=(1e-6, 0.1)),
+    "exploding_gradients": _layers(signal=(1e4, 0.1)),
+    "dead_units": _layers(dead=(1.0, 0.9)),
+    "saturated_units": _layers(saturated=(0.95, 0.9), kind=("tanh", "tanh")),
+    "saddle": _still("saddle", escape_gain=0.1, descent_gain=0.001),
+    "degenerate_plateau": _still("degenerate", escape_gain=0.0, descent_gain=0.0),
+    "minimum": _still("undecided", smallest=0.01, escape_gain=0.0, descent_gain=0.0),
+    "stuck_not_critical": _still("not critical", escape_gain=0.0, descent_gain=0.2),
+    "non_finite": _with(_bad(), run={"status": "diverged", "message": "the loss is nan at step 7"}),
+}
+
+
+def test_every_name_has_a_case_and_a_sentence():
+    assert set(FAULTS) == set(LECTURE)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_named_first_and_surely(name):
+    ranked = findings.rank(FAULTS[name])
+    assert ranked[0].name == name, ranked
+    assert ranked[0].strength > 0.6, ranked
+    assert all(one.evidence for one in ranked)
+    if len(ranked) > 1:
+        assert ranked[1].strength <= ranked[0].strength
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_report_holds_json_with_a_way_and_what_to_do(name):
+    fields = flatten(Config())
+    report = run_diagnosis.of_measurements(FAULTS[name], ["nothing"], fields)
+    json.dumps(report, allow_nan=False)
+    first = report["findings"][0]
+    assert first["name"] == name
+    assert 0 < first["confidence"] < 1
+    assert report["path"][0]["question"] == "Are all values finite?"
+    assert report["path"][0]["answer"] == ("no" if name == "non_finite" else "yes")
+    if name != "healthy":
+        assert first["prescription"]
+    for one in first["prescription"]:
+        assert set(one["overrides"]) <= set(fields)
+        assert all(fields[field] != value for field, value in one["overrides"].items())
+
+
+@pytest.mark.parametrize("topic", [*well()])
+def test_what_was_not_measured_is_not_judged(topic):
+    for name, measured in FAULTS.items():
+        for rest in ({k: v for k, v in measured.items() if k != topic}, {**measured, topic: None}):
+            ranked = findings.rank(rest)
+            assert ranked, name
+            assert tree.path(rest, ranked)
+    assert findings.rank({})[0].name == "healthy"
+
+
+def test_what_is_measured_alone_says_less():
+    alone = {topic: FAULTS["leakage"][topic] for topic in ("duplicates",)}
+    assert findings.rank(alone)[0].name == "leakage"
+
+
+@pytest.mark.parametrize("seed_is_lucky", [True, False])
+def test_one_lucky_seed_proves_nothing(seed_is_lucky):
+    measured = _bad("wider")
+    for one in measured["comparisons"]:
+        if one["name"] == "same" and one["seed"] == 3 and seed_is_lucky:
+            one |= row("same", 0.02, 0.06, 3)
+    assert findings.rank(measured)[0].name == "model_bias"
+
+
+def test_a_gain_of_the_training_alone_is_memorizing():
+    measured = _bad("wider")
+    with_row(measured, "wider", 0.01, 0.61, **{"model.hidden_sizes": [512]})
+    assert "model_bias" not in [one.name for one in findings.rank(measured)]
+
+
+def test_a_gain_is_a_share_of_all_there_is_to_learn():
+    found = facts.derive(_with(_bad("longer"), task={"chance_loss": 2.0}))
+    assert found.train == pytest.approx(0.3)
+    assert found.changes["longer"].train_gain == pytest.approx((0.6 - 0.02) / 2)
+    assert found.changes["longer"].validation_gain == pytest.approx((0.62 - 0.06) / 2)
+    assert found.changes["longer"].validation_ratio == pytest.approx(0.06 / 0.62)
+
+
+def test_a_comparison_with_several_seeds_is_paired_by_seed():
+    measured = _bad()
+    with_row(measured, "unregularized", 0.5, 0.5)
+    measured["comparisons"].append(row("unregularized", 0.1, 0.1, 1))
+    change = facts.derive(measured).changes["unregularized"]
+    assert change.validation_gain == pytest.approx((0.62 - 0.5 + 0.62 - 0.1) / 2)
+
+
+def test_a_run_that_diverged_has_learned_nothing():
+    measured = _bad("rate / 10")
+    for one in measured["comparisons"]:
+        if one["name"] == "same":
+            one |= {"status": "diverged", "train_loss": None, "best_validation_loss": None}
+    found = facts.derive(measured)
+    assert found.changes["rate / 10"].validation_gain == pytest.approx(1 - 0.06)
+
+
+def test_graded_is_logarithmic():
+    assert graded(10.0, 1.0, 100.0) == pytest.approx(0.75)
+    assert graded(0.1, 1.0, 100.0) == pytest.approx(0.25)
+    assert graded(1e9, 1.0, 100.0) == 1.0
+    assert graded(0.0, 1.0, 100.0) == 0.0
+
+
+def test_confidence_grows_with_the_evidence():
+    values = [confidence.of(Finding("leakage", strength / 10, ()), complete=True) for strength in range(11)]
+    assert values == sorted(values)
+    assert 0 <= values[0] < 0.5 < values[-1] <= 1
+
+
+def test_comparisons_are_those_the_config_calls_for():
+    def names(**fields):
+        config = Config()
+        for field, value in fields.items():
+            section, name = field.split("__")
+            setattr(getattr(config, section), name, value)
+        found = comparison_plan.wanted(config, train_examples=1000, features=64, epochs=5, plain_features=True)
+        return [one.name for one in found]
+
+    assert "unregularized" not in names()
+    assert "unregularized" in names(model__dropout=0.5)
+    assert "unregularized" in names(optimizer__name="adamw")
+    assert "normalized features" in names(data__normalization="none")
+    assert "cross entropy" in names(loss__name="softmax_squared_error")
+    assert "drawn weights" in names(model__initializer="zeros")
+    assert "smaller batches" in names(data__batch_size=512)
+    assert {"batch normalization", "relu"} <= set(names(model__activation="tanh", model__batch_norm=False))
+    assert "linear" not in names(model__hidden_sizes=())
+
+
+def test_a_prescription_that_changes_nothing_is_left_out():
+    fields = flatten(Config()) | {"early_stopping.patience": 5}
+    found = prescriptions.prescribe("overfitting", well(), fields)
+    assert all("early_stopping.patience" not in one.overrides for one in found)
+    assert any("model.dropout" in one.overrides for one in found)
