@@ -287,7 +287,7 @@ def _overfitting() -> dict[str, Any]:
             "overfitting",
             0.93,
             [
-                "Training loss 0.0021, test loss 1.21 (1.09 to 1.36); with dropout of 0.5 a comparison run reached 0.49.",
+                "Training loss 0.0021, test loss 1.21 (1.09 to 1.36); dropout of 0.5 reached 0.49.",
                 "Validation loss was lowest, 0.81, in epoch 6 and has risen by 0.37 since.",
                 "Half of the examples give 1.7, a quarter 2.3: twice as many would bring about 0.3.",
             ],
@@ -343,7 +343,7 @@ def _saddle() -> dict[str, Any]:
             "saddle",
             0.88,
             [
-                "The gradient is zero (2.1e-04 ± 4e-04) at a training loss of 1.51, and the smallest eigenvalue is -1.9.",
+                "The gradient is zero (2.1e-04 ± 4e-04) at a loss of 1.51, and the smallest eigenvalue is -1.9.",
                 "Along its eigenvector the loss falls by 0.48.",
             ],
             (
@@ -360,7 +360,7 @@ def _saddle() -> dict[str, Any]:
 
 def _rate_too_large() -> dict[str, Any]:
     random = np.random.default_rng(1)
-    wild = (1.3 + 0.5 * random.standard_normal(40)).round(4).clip(0.4).tolist()
+    wild = (1.3 + 0.5 * random.standard_normal(20)).round(4).clip(0.4).tolist()
     measurements = {
         "task": {**_TASK, "learning_rate": 0.5, "optimizer": "momentum"},
         "curves": {"epochs": _epochs(wild, [loss + 0.1 for loss in wild], rate=0.5), "noise": 0.5, "oscillation": 0.62},

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tricks.diagnosis.pictures import smoothed
-from tricks.diagnosis.report import svg
-from tricks.diagnosis.report.picture import Picture
-from tricks.diagnosis.report.reading import part
+from tricks.diagnosis.report import axes, svg
+from tricks.diagnosis.report.picture import Picture, shortened
+from tricks.diagnosis.report.reading import array, part
 from tricks.diagnosis.report.words import number
 
 _POINTS = 240
@@ -26,12 +26,18 @@ def spectrum(report: Mapping[str, Any]) -> Picture | None:
         The picture; None where the density or an end is missing.
     """
     curvature = part(report, "measurements", "curvature")
-    nodes, weights = (np.array(curvature.get("spectrum", {}).get(name, []), float) for name in ("nodes", "weights"))
+    nodes, weights = (array(curvature.get("spectrum", {}).get(name, [])) for name in ("nodes", "weights"))
     if not nodes.size or nodes.shape != weights.shape or not {"smallest", "largest"} <= set(curvature):
         return None
+    # A quadrature that ended early has None for the rest.
+    nodes, weights = np.nan_to_num(nodes), np.where(np.isfinite(nodes), np.nan_to_num(weights), 0.0)
     low, high = curvature["smallest"], curvature["largest"]
-    span = max(high - low, 1e-12)
-    grid = np.linspace(low - 0.06 * span, high + 0.06 * span, _POINTS)
+    found = nodes[weights > 0]
+    if not len(found):
+        return None
+    ends = min(low, found.min()), max(high, found.max())
+    span = max(ends[1] - ends[0], 1e-6 * abs(ends[1]), 1e-12)
+    grid = np.linspace(ends[0] - 0.06 * span, ends[1] + 0.06 * span, _POINTS)
     density = smoothed(nodes, weights, grid, span / 100)
     floor = max(density.max() * 1e-6, 1e-300)
     figure, axis = svg.figure(330)
@@ -57,7 +63,7 @@ def spectrum(report: Mapping[str, Any]) -> Picture | None:
     axis.set_xlabel("eigenvalue of the Hessian")
     axis.locator_params(axis="x", nbins=5)
     axis.minorticks_off()
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper left", ncols=2, columnspacing=1.2)
+    axes.legend(figure, axis)
     return Picture("spectrum", "Spectrum of the Hessian", caption, figure)
 
 
@@ -73,7 +79,7 @@ def surface(report: Mapping[str, Any]) -> Picture | None:
     from matplotlib import colormaps
 
     found = part(report, "measurements", "curvature", "surface")
-    first, second, losses = (np.array(found.get(name, []), float) for name in ("first", "second", "losses"))
+    first, second, losses = (array(found.get(name, [])) for name in ("first", "second", "losses"))
     if losses.shape != (len(second), len(first)) or min(losses.shape) < 3 or np.isfinite(losses).sum() < 9:
         return None
     kept = np.ma.masked_invalid(losses)
@@ -108,12 +114,10 @@ def surface(report: Mapping[str, Any]) -> Picture | None:
             label=label,
         )
     names = [*found.get("names", []), "", ""]
-    axis.set_xlabel(names[0] or "first direction")
-    axis.set_ylabel(names[1] or "second direction")
+    axis.set_xlabel(shortened(names[0] or "first direction", 40))
+    axis.set_ylabel(shortened(names[1] or "second direction", 30))
     axis.locator_params(nbins=5)
-    figure.legend(
-        *axis.get_legend_handles_labels(), loc="outside upper left", ncols=2, columnspacing=1.2, handletextpad=0.3
-    )
+    axes.legend(figure, axis)
     values = [number(float(losses[place])) for place in (here, lowest)]
     return Picture(
         "surface",

@@ -67,7 +67,7 @@ def _numbers(report: Mapping[str, Any]) -> list[dict[str, str]]:
     for split in _SPLITS:
         measures = gaps.get(split, {})
         if "loss" in measures:
-            accuracy = f"{measures['accuracy']:.1%} right" if "accuracy" in measures else ""
+            accuracy = f"accuracy {measures['accuracy']:.2%}" if "accuracy" in measures else ""
             name = "training" if split == "train" else split
             found.append({"name": f"{name} loss", "value": words.number(measures["loss"]), "beside": accuracy})
     return found

@@ -4,16 +4,16 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from tricks.diagnosis.report import curvature_pictures, svg, training_pictures
+from tricks.diagnosis.report import curvature_pictures, layer_pictures, svg, training_pictures
 
 _DRAWN = (
     functools.partial(training_pictures.curves, measure="loss"),
     functools.partial(training_pictures.curves, measure="accuracy"),
     training_pictures.comparisons,
-    training_pictures.gradients,
-    training_pictures.units,
+    layer_pictures.gradients,
     curvature_pictures.spectrum,
     curvature_pictures.surface,
+    layer_pictures.units,
 )
 
 

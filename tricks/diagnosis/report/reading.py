@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 
 def cleaned(value: Any) -> Any:
     """The same without what a page cannot hold.
@@ -26,7 +28,7 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [cleaned(part) for part in value]
     if isinstance(value, str):
-        return "".join(_character(c) for c in value)
+        return value if value.isprintable() else "".join(map(_character, value))
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -65,6 +67,16 @@ def column(rows: list[dict[str, Any]], name: str) -> list[float]:
     [2.5, nan]
     """
     return [row.get(name, math.nan) for row in rows]
+
+
+def array(rows: list[Any]) -> np.ndarray:
+    """Numbers, or rows of them, NaN where there is none; empty where the rows are not of one length.
+
+    >>> array([[1, None], [2, 3]]).tolist(), array([[1], [2, 3]]).tolist()
+    ([[1.0, nan], [2.0, 3.0]], [])
+    """
+    lengths = {len(row) if isinstance(row, list) else None for row in rows}
+    return np.array(rows if len(lengths) == 1 else [], float)
 
 
 def _character(c: str) -> str:

@@ -1,7 +1,10 @@
 """Figures of matplotlib as SVG that a page can hold: its colors are the page's, its text is text, its ids its own."""
 
+import contextlib
 import io
+import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from typing import Any
 
 # Colors that matplotlib draws with, and the variables of page.css that take their place: light and dark differ there.
@@ -16,8 +19,8 @@ _VARIABLES = {
     "panel": "#080808",
 }
 INK, MUTED, GRID, TRAIN, VALIDATION, BAD, GOOD, PANEL = _VARIABLES.values()
-WIDTH = 460
-"""Of every picture, in its own units; a phone shows 0.7 of them as a pixel, so that text of 14 stays legible."""
+WIDTH = 400
+"""Of every picture, in its own units; a phone shows 0.8 of them as a pixel, so that text of 14 stays legible."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     # A dollar in somebody's name of a column is a dollar.
@@ -25,11 +28,11 @@ _SETTINGS: dict[Any, Any] = {
     "axes.formatter.use_mathtext": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 14,
-    "axes.labelsize": 14,
-    "xtick.labelsize": 13,
-    "ytick.labelsize": 13,
-    "legend.fontsize": 13,
+    "font.size": 15,
+    "axes.labelsize": 15,
+    "xtick.labelsize": 14,
+    "ytick.labelsize": 14,
+    "legend.fontsize": 14,
     "legend.frameon": False,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -49,11 +52,15 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 
 
-def settings() -> Any:
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
     """A context in which figures are made and rendered."""
     import matplotlib
 
-    return matplotlib.rc_context(_SETTINGS)
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The page's reader may well have the fonts for a name that this machine has not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def figure(height: float, **options: Any) -> tuple[Any, Any]:
@@ -129,6 +136,8 @@ def _adapt(element: ElementTree.Element, name: str, referenced: set[str]) -> Non
         if "url(#" in value:
             value = value.replace("url(#", f"url(#{name}-")
         if key in ("style", "fill", "stroke"):
+            # The page's own font, which is seldom as wide as the one that room was made for.
+            value = value.replace("font-family: 'DejaVu Sans', sans-serif; ", "")
             for variable, color in _VARIABLES.items():
                 value = value.replace(color, f"var(--{variable})")
         element.set(key, value)

@@ -78,9 +78,9 @@ def _item(text: str) -> list[str]:
 def _shell(command: str) -> list[str]:
     r"""A command over several lines, which a shell joins again, between the words and within one that is too long.
 
-    >>> print("\n".join(_shell(f"python train.py --config=digits --config.data.name={'x' * 60} --config.a={'y' * 75}")))
+    >>> print("\n".join(_shell(f"python train.py --config=digits --config.data.name={'x' * 50} --config.a={'y' * 75}")))
       python train.py --config=digits \
-      --config.data.name=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx \
+      --config.data.name=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx \
       --config.a=yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\
     yyyyyyyyyy
     """
