@@ -127,6 +127,7 @@ def test_pages_are_whole_and_need_nothing_else(pages):
             assert not set(re.findall(r"#0[1-8]\d{4}\b", found))
             assert "var(--ink)" in found
             assert "<style" not in found
+            assert "font-family" not in found
 
 
 def test_the_same_report_gives_the_same_page(pages):
@@ -144,7 +145,7 @@ def test_what_comes_first_stands_first(pages):
     assert headings[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(headings))
     assert parsed.within("del") == "A smaller model."
-    lines = re.findall(r"<code>(<span>.*?)</code>", text)
+    lines = re.findall(r"<pre.*?><code>(.*?)</code></pre>", text)
     assert [re.sub("<.*?>", "", command).split("128,128 ")[1] for command in lines] == [
         "--config.model.dropout=0.5",
         "--config.early_stopping.enabled=true --config.early_stopping.patience=3",
@@ -207,14 +208,17 @@ def test_a_command_of_several_lines_is_the_same_for_a_shell():
     assert shell.stdout.splitlines() == ["--config=digits", *(f"--config.{field}={v}" for field, v in values.items())]
 
 
-def _paths(value, depth, path=()):
-    """Every place of a report, one of each list."""
+def _paths(value, path=()):
+    """Every place of a report with what is there, of each list the first."""
     if path:
-        yield path
-    if depth:
-        parts = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
-        for key, part in parts:
-            yield from _paths(part, depth - 1, (*path, key))
+        yield path, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from _paths(part, (*path, key))
+
+
+def _quadrature(value):
+    return {"nodes": [[value]], "weights": [[1.0]]}
 
 
 def _short(value):
@@ -224,30 +228,42 @@ def _short(value):
 
 
 _DRAWN_OF = {
-    **{topic: [functools.partial(training_pictures.curves, measure="loss")] for topic in ("task", "curves", "origin")},
-    **{topic: [training_pictures.comparisons] for topic in ("gaps", "comparisons")},
-    "layers": [layer_pictures.gradients, layer_pictures.units],
-    "curvature": [curvature_pictures.spectrum, curvature_pictures.surface],
+    **dict.fromkeys(("task", "curves", "origin"), (functools.partial(training_pictures.curves, measure="loss"),)),
+    **dict.fromkeys(("gaps", "comparisons"), (training_pictures.comparisons,)),
+    "layers": (layer_pictures.gradients, layer_pictures.units),
+    "curvature": (curvature_pictures.spectrum, curvature_pictures.surface),
 }
+
+
+def _without(report, paths):
+    """A copy in which parts are None, of a list left out."""
+    report = copy.deepcopy(report)
+    for *way, last in paths:
+        place = report
+        for key in way:
+            place = place[key]
+        if isinstance(place, dict):
+            place[last] = None
+        else:
+            del place[last]
+    return report
 
 
 def test_any_part_may_be_missing(without_pictures):
     whole = _short(diagnosis_reports.report("overfitting"))
     whole["measurements"]["origin"] = diagnosis_reports.report("non_finite")["measurements"]["origin"]
-    for path in _paths(whole, 6):
-        report = copy.deepcopy(whole)
-        *way, last = path
-        place = report
-        for key in way:
-            place = place[key]
-        # Of a list its first part, which is then shorter.
-        if isinstance(place, dict):
-            place[last] = None
-        else:
-            del place[last]
+    parts = [(path, value) for path, value in _paths(whole) if "best" not in path]
+    # Those that hold others one at a time, of the others every ninth at once.
+    alone = [[path] for path, value in parts if isinstance(value, dict | list)]
+    leaves = [path for path, value in parts if not isinstance(value, dict | list)]
+    assert len(alone) > 50
+    assert len(leaves) > 100
+    for paths in (*alone, *(leaves[first::9] for first in range(9))):
+        report = _without(whole, paths)
         page(report)
         terminal(report)
-        for make in _DRAWN_OF.get(path[1] if len(path) > 1 else "", []):
+        makers = {make for path in paths if len(path) > 1 for make in _DRAWN_OF.get(path[1], ())}
+        for make in makers:
             _figure(make, report)
 
 
@@ -327,19 +343,20 @@ def test_the_map_of_gradients_holds_each_layer_and_epoch():
     low, high = bar.get_xlim()
     assert low <= 1e-12
     assert high >= 0.1
+    assert picture.caption == "In epoch 20 from 0 (Dense_0) to 0.01 (Dense_11). 0: no gradient at all."
     report["measurements"]["layers"]["history"] *= 9
     assert _figure(layer_pictures.gradients, report).figure.axes[0].collections[0].get_array().shape[1] <= 24
 
 
 def test_units_are_shares_or_counts():
     units = [{"dead_units": 2}, {"dead_units": 1.0}, {}]
-    rows = [{"name": name, "units": 8, **row} for name, row in zip("abc", units, strict=True)]
+    rows = [{"name": name, "units": 8, **row} for name, row in zip("ABC", units, strict=True)]
     report = {"measurements": {"layers": {"last": {"activations": rows}}}}
     picture = _figure(layer_pictures.units, report)
     start, end = picture.figure.axes[0].lines
     np.testing.assert_array_equal(end.get_xdata(), [25.0, 100.0, np.nan])
     assert np.isnan(start.get_xdata()).all()
-    assert picture.caption == "Of a layer at most 100 % are dead at the end (b)."
+    assert picture.caption == "Dead at the end: at most 100 % of a layer (B)."
 
 
 def test_comparison_runs_stand_beside_the_run():
@@ -363,6 +380,40 @@ def test_the_spectrum_marks_what_the_rate_bears():
     # η·λmax is 15.5 and may be 2.
     limit = pytest.approx(31 * 2 / 15.5)
     assert marked == {"zero": 0, "smallest -0.4": -0.4, "largest 31": 31.0, "stable up to 4": limit}
+
+
+_LOSS = functools.partial(training_pictures.curves, measure="loss")
+
+
+@pytest.mark.parametrize(
+    ("make", "measurements"),
+    [
+        (_LOSS, {"curves": {"epochs": [{"epoch": i, "train_loss": 10.0 ** (50 * i - 300)} for i in range(12)]}}),
+        (
+            _LOSS,
+            {"curves": {"epochs": [{"epoch": i, "train_loss": 1.0} for i in (1, 2)]}, "task": {"chance_loss": 0.0}},
+        ),
+        (
+            training_pictures.comparisons,
+            {"comparisons": [{"name": "x", "train_loss": 1e300, "validation_loss": 1e-320}]},
+        ),
+        (layer_pictures.gradients, {"layers": {"history": [{"gradient_norms": {"a": 1e300, "b": 1e-300, "c": 0.0}}]}}),
+        (curvature_pictures.spectrum, {"curvature": {"smallest": 3, "largest": 3, "spectrum": _quadrature(3.0)}}),
+        (
+            curvature_pictures.spectrum,
+            {"curvature": {"smallest": -1e-30, "largest": 1e-30, "spectrum": _quadrature(9.0)}},
+        ),
+    ],
+)
+def test_numbers_at_the_edge_can_be_drawn(make, measurements):
+    with svg.settings():
+        picture = make(reading.cleaned({"measurements": measurements}))
+        assert "<path" in svg.rendered(picture.figure, name=picture.name, label=picture.caption)
+
+
+def test_a_flat_surface_is_not_drawn():
+    flat = {"first": [-1, 0, 1], "second": [-1, 0, 1], "losses": [[1.0] * 3] * 3}
+    assert _figure(curvature_pictures.surface, {"measurements": {"curvature": {"surface": flat}}}) is None
 
 
 def test_the_surface_marks_the_weights_and_the_lowest_place():
@@ -400,12 +451,15 @@ def test_tables_hold_what_was_measured(without_pictures):
     text = page(diagnosis_reports.report("overfitting"))
     for cells in (
         ("chance accuracy", "0.1018"),
-        ("train", "0.0021", "0.00189, 0.002352"),
-        ("interval", "0.014, 0.031"),
+        ("train", "0.0021", "0.00189 to 0.002352"),
+        ("interval", "0.014 to 0.031"),
+        ("900", "20", "0.1533"),
+        ("900", "0.001", "0.002", "0.0015", "0.004"),
         ("rate / 10", "optimizer.learning_rate: 0.01", "0", "0.11", "0.82", "completed", "20"),
     ):
         assert "".join(f"<td>{cell}</td>" for cell in cells) in text
     many = [{"epoch": epoch} for epoch in range(1, 1001)]
+    assert '<th scope="col">Dense_0</th>' in text
     (table,) = evidence.tables({"curves": {"epochs": many}})["curves"]
     assert len(table.rows) <= 60
     assert table.rows[-1] == ["1,000"]

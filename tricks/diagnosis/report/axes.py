@@ -29,6 +29,16 @@ def thinned(rows: list[Any], most: int) -> list[Any]:
     return [rows[i] for i in chosen]
 
 
+def drawable(values: Any) -> np.ndarray:
+    """Numbers that axes can hold: what float32 cannot is drawn about where that ends.
+
+    >>> drawable([1e300, None, 2, 1e-300]).tolist()
+    [1e+39, nan, 2.0, 1e-39]
+    """
+    found = np.clip(np.array(values, float), -1e39, 1e39)
+    return np.where((found > 0) & (found < 1e-39), 1e-39, found)
+
+
 def spans_decades(values: np.ndarray) -> bool:
     """Whether numbers want a logarithmic axis; some may be NaN.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tricks.diagnosis.pictures import smoothed
 from tricks.diagnosis.report import axes, svg
-from tricks.diagnosis.report.picture import Picture
+from tricks.diagnosis.report.picture import Picture, shortened
 from tricks.diagnosis.report.reading import array, part
 from tricks.diagnosis.report.words import number
 
@@ -32,8 +32,12 @@ def spectrum(report: Mapping[str, Any]) -> Picture | None:
     # A quadrature that ended early has None for the rest.
     nodes, weights = np.nan_to_num(nodes), np.where(np.isfinite(nodes), np.nan_to_num(weights), 0.0)
     low, high = curvature["smallest"], curvature["largest"]
-    span = max(high - low, 1e-12)
-    grid = np.linspace(low - 0.06 * span, high + 0.06 * span, _POINTS)
+    found = nodes[weights > 0]
+    if not len(found):
+        return None
+    ends = min(low, found.min()), max(high, found.max())
+    span = max(ends[1] - ends[0], 1e-6 * abs(ends[1]), 1e-12)
+    grid = np.linspace(ends[0] - 0.06 * span, ends[1] + 0.06 * span, _POINTS)
     density = smoothed(nodes, weights, grid, span / 100)
     floor = max(density.max() * 1e-6, 1e-300)
     figure, axis = svg.figure(330)
@@ -110,8 +114,8 @@ def surface(report: Mapping[str, Any]) -> Picture | None:
             label=label,
         )
     names = [*found.get("names", []), "", ""]
-    axis.set_xlabel(names[0] or "first direction")
-    axis.set_ylabel(names[1] or "second direction")
+    axis.set_xlabel(shortened(names[0] or "first direction", 40))
+    axis.set_ylabel(shortened(names[1] or "second direction", 30))
     axis.locator_params(nbins=5)
     axes.legend(figure, axis)
     values = [number(float(losses[place])) for place in (here, lowest)]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tricks.diagnosis.report import axes, svg
-from tricks.diagnosis.report.picture import Picture, shortened
+from tricks.diagnosis.report.picture import Picture, told_apart
 from tricks.diagnosis.report.reading import part
-from tricks.diagnosis.report.words import number
+from tricks.diagnosis.report.words import number, sentence
 
 _LAYERS = 20
 _EPOCHS = 24
@@ -30,7 +30,7 @@ def gradients(report: Mapping[str, Any]) -> Picture | None:
     history = [row for row in part(report, "measurements", "layers").get("history", []) if row.get("gradient_norms")]
     history = axes.thinned(history, _EPOCHS)
     layers = axes.thinned(list(dict.fromkeys(name for row in history for name in row["gradient_norms"])), _LAYERS)
-    norms = np.array([[row["gradient_norms"].get(name, math.nan) for row in history] for name in layers], float)
+    norms = axes.drawable([[row["gradient_norms"].get(name) for row in history] for name in layers])
     positive = norms[np.isfinite(norms) & (norms > 0)]
     if not len(positive):
         return None
@@ -47,7 +47,7 @@ def gradients(report: Mapping[str, Any]) -> Picture | None:
     for row, cell in zip(*np.nonzero(~(norms > 0)), strict=True):
         axis.text(cell + 0.5, row + 0.5, "0" if norms[row, cell] == 0 else "✗", ha="center", va="center", color=svg.BAD)
     axis.invert_yaxis()
-    axis.set_yticks(np.arange(len(layers)) + 0.5, [shortened(name, 16) for name in layers])
+    axis.set_yticks(np.arange(len(layers)) + 0.5, told_apart(layers, 16))
     shown = np.unique(np.linspace(0, len(history) - 1, min(len(history), 7)).round().astype(int))
     axis.set_xticks(shown + 0.5, [number(history[i].get("epoch", i)) for i in shown])
     axis.set_xlabel("epoch")
@@ -65,7 +65,10 @@ def gradients(report: Mapping[str, Any]) -> Picture | None:
         ends = [min(last, key=last.__getitem__), max(last, key=last.__getitem__)]
         epoch = number(history[-1].get("epoch", len(history)))
         text = f"In epoch {epoch} from {' to '.join(f'{last[name]:.2g} ({name})' for name in ends)}."
-    text += " 0: no gradient at all; ✗: not finite."
+    if (norms == 0).any():
+        text += " 0: no gradient at all."
+    if np.isnan(norms).any():
+        text += " ✗: not finite."
     return Picture("gradients", "Norm of the gradient by layer and epoch", text, figure)
 
 
@@ -99,8 +102,9 @@ def units(report: Mapping[str, Any]) -> Picture | None:
         shares = {name: share for name, share in zip(names, end, strict=True) if math.isfinite(share)}
         if shares:
             most = max(shares, key=shares.__getitem__)
-            said.append(f"at most {shares[most]:.0f} % are {word} at the end ({most})")
-    axis.set_yticks(range(len(names)), [shortened(name, 16) for name in names])
+            share = f"at most {shares[most]:.3g} % of a layer ({most})" if shares[most] else "none"
+            said.append(f"{word} at the end: {share}")
+    axis.set_yticks(range(len(names)), told_apart(names, 16))
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlim(-2, 102)
     axis.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
@@ -108,7 +112,10 @@ def units(report: Mapping[str, Any]) -> Picture | None:
     axis.tick_params(axis="y", length=0)
     axes.legend(figure, axis)
     return Picture(
-        "units", "Dead and saturated units", f"Of a layer {', '.join(said)}." if said else "At the start only.", figure
+        "units",
+        "Dead and saturated units",
+        sentence(said) if said else "At the start only.",
+        figure,
     )
 
 

@@ -11,9 +11,9 @@ _DRAWN = (
     functools.partial(training_pictures.curves, measure="accuracy"),
     training_pictures.comparisons,
     layer_pictures.gradients,
-    layer_pictures.units,
     curvature_pictures.spectrum,
     curvature_pictures.surface,
+    layer_pictures.units,
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tricks.diagnosis.report import axes, svg
 from tricks.diagnosis.report.picture import Picture, shortened
 from tricks.diagnosis.report.reading import column, part
-from tricks.diagnosis.report.words import number
+from tricks.diagnosis.report.words import number, sentence
 
 _EPOCHS = 400
 _RUNS = 16
@@ -28,7 +28,7 @@ def curves(report: Mapping[str, Any], measure: str) -> Picture | None:
     """
     epochs = [row for row in part(report, "measurements", "curves").get("epochs", []) if "epoch" in row]
     epochs = axes.thinned(epochs, _EPOCHS)
-    lines = {split: np.array(column(epochs, f"{split}_{measure}"), float) for split in ("train", "validation")}
+    lines = {split: axes.drawable(column(epochs, f"{split}_{measure}")) for split in ("train", "validation")}
     lines = {split: values for split, values in lines.items() if np.isfinite(values).sum() > 1}
     if not lines:
         return None
@@ -70,7 +70,7 @@ def curves(report: Mapping[str, Any], measure: str) -> Picture | None:
     ]
     if chance is not None:
         said.append(f"chance gives {number(chance)}")
-    return Picture(measure, measure.capitalize(), f"{'; '.join(said)}.".capitalize(), figure)
+    return Picture(measure, measure.capitalize(), sentence(said), figure)
 
 
 def comparisons(report: Mapping[str, Any]) -> Picture | None:
@@ -106,7 +106,7 @@ def comparisons(report: Mapping[str, Any]) -> Picture | None:
     for row, runs in enumerate(rows.values()):
         if not any(len(losses[split][row]) for split in looks):
             without = runs[0].get("status", "no loss")
-            at = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 13}
+            at = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 14}
             axis.text(0.02, row, shortened(without, 24), color=svg.BAD, **at)
     axis.set_yticks(range(len(rows)), [shortened(name, 20) for name in rows])
     axis.get_yticklabels()[0].set_fontweight("bold")
@@ -131,5 +131,5 @@ def _by_name(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _losses(runs: list[dict[str, Any]], split: str) -> np.ndarray:
-    values = np.array(column(runs, f"{split}_loss"), float)
+    values = axes.drawable(column(runs, f"{split}_loss"))
     return values[np.isfinite(values)]

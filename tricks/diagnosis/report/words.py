@@ -57,6 +57,16 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def sentence(parts: list[str]) -> str:
+    """Parts as one sentence, whose names keep their letters.
+
+    >>> sentence(["at most 3 of Dense_1", "none of Dense_2"])
+    'At most 3 of Dense_1; none of Dense_2.'
+    """
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def confidence(value: float | None) -> str:
     """A probability as a word and a number.
 
