@@ -190,7 +190,7 @@ def test_a_report_holds_json_with_a_way_and_what_to_do(name):
     first = report["findings"][0]
     assert first["name"] == name
     assert 0 < first["confidence"] < 1
-    assert report["path"][0]["question"] == "Are all values finite?"
+    assert report["path"][0]["question"] == "Do all numbers stay finite?"
     assert report["path"][0]["answer"] == ("no" if name == "non_finite" else "yes")
     if name != "healthy":
         assert first["prescription"]

@@ -6,13 +6,9 @@ from typing import Any
 from tricks.diagnosis.facts import Facts, derive
 from tricks.diagnosis.findings import Finding, of_comparisons
 
-_DATA = ("leakage", "label_noise", "class_imbalance")
-_OPTIMIZATION = (
-    *("rate_too_large", "rate_too_small", "undertrained", "batch_too_large", "unscaled_features", "saturated_loss"),
-    *("bad_initialization", "vanishing_gradients", "exploding_gradients", "dead_units", "saturated_units"),
-    "unlucky_start",
-)
-_POINTS = ("saddle", "degenerate_plateau", "minimum", "stuck_not_critical")
+_DATA = ("leakage", "label_noise", "class_imbalance", "unscaled_features")
+_SIMPLE = ("model_bias", "over_regularized")
+_CRITICAL = ("saddle", "degenerate_plateau", "minimum")
 _LARGE = 0.1
 """Of the loss of a constant answer, from where on a training loss is called large though nothing does better."""
 
@@ -29,58 +25,44 @@ def path(measured: Mapping[str, Any], found: Sequence[Finding]) -> list[dict[str
     """
     facts = derive(measured)
     names = {finding.name: finding for finding in found if finding.strength >= 0.5}
-    steps = [_step("Are all values finite?", "non_finite" not in names, _because(names, ("non_finite",), "all are"))]
-    if "non_finite" in names:
+    finite = "non_finite" not in names
+    steps = [_step("Do all numbers stay finite?", finite, _because(names, ("non_finite",), "all do"))]
+    if not finite:
         return steps
-    steps.append(
-        _step(
-            "Are the examples in order?",
-            not any(name in names for name in _DATA),
-            _because(names, _DATA, "no leakage, label noise or rare classes were found"),
-        )
-    )
+    sound = not any(name in names for name in _DATA)
+    otherwise = "no leakage, label noise, rare classes or unlike scales were found"
+    steps.append(_step("Are the data sound?", sound, _because(names, _DATA, otherwise)))
+    if not sound and found[0].name in _DATA:
+        return steps
     large, because = _training_loss(facts)
     steps.append(_step("Is the training loss large?", large, because))
     if large is None:
         return steps
-    if not large:
-        gap = any(name in names for name in ("overfitting", "mismatch"))
-        steps.append(_step("Is the loss large on examples that were not trained on?", gap, _gap(facts)))
-        if gap:
-            steps.append(
-                _step(
-                    "Do those come from another distribution?",
-                    "mismatch" in names,
-                    _because(names, ("mismatch",), "no probe tells them from the training examples"),
-                )
-            )
+    return steps + (_large_training_loss(measured, facts, names) if large else _small_training_loss(facts, names))
+
+
+def _large_training_loss(
+    measured: Mapping[str, Any], facts: Facts, names: Mapping[str, Finding]
+) -> list[dict[str, str]]:
+    bias = any(name in names for name in _SIMPLE)
+    otherwise = "no, or changes of the optimization do as well" if facts.changes else "nothing was compared"
+    known: bool | None = bias if facts.changes or bias else None
+    steps = [_step("Does a model with more freedom fit better?", known, _because(names, _SIMPLE, otherwise))]
+    if bias:
         return steps
-    simple = ("model_bias", "over_regularized")
-    steps.append(
-        _step(
-            "Does a more flexible model, and only that, do better?",
-            any(name in names for name in simple),
-            _because(names, simple, "no, or changes of the optimization do as well"),
-        )
-    )
-    if any(name in names for name in simple):
-        return steps
-    steps.append(
-        _step(
-            "Does the same model do better when it is trained otherwise?",
-            any(name in names for name in _OPTIMIZATION),
-            _because(names, _OPTIMIZATION, "no rate, start or length of training that was tried does"),
-        )
-    )
-    point = next((name for name in names if name in _POINTS), None)
-    words = (measured.get("curvature") or {}).get("reason") or "the curvature was not measured"
-    steps.append(
-        {
-            "question": "At what kind of point does it stand?",
-            "answer": (point or "not decided").replace("_", " "),
-            "because": _because(names, _POINTS, words),
-        }
-    )
+    point = measured.get("curvature") or {}
+    critical = any(name in names for name in _CRITICAL) if point or not facts.changes else None
+    told = _because(names, _CRITICAL, point.get("reason") or "the curvature was not measured")
+    return [*steps, _step("Is the gradient zero?", critical, told)]
+
+
+def _small_training_loss(facts: Facts, names: Mapping[str, Finding]) -> list[dict[str, str]]:
+    gap = any(name in names for name in ("overfitting", "mismatch"))
+    steps = [_step("Is the test loss large?", gap, _gap(facts))]
+    if gap:
+        alike = "mismatch" not in names
+        told = _because(names, ("mismatch",), "no probe tells them apart")
+        steps.append(_step("Are training and test examples of one kind?", alike, told))
     return steps
 
 
