@@ -57,7 +57,7 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     """
     if weights not in WEIGHTS:
         raise UserError(f"--weights is {weights!r}; allowed: {', '.join(WEIGHTS)}")
-    config, own = _config_of(workdir)
+    config, own = config_of(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"--workdir {workdir} has no checkpoints; train it for an epoch first")
     data = sources.load(config, own)
@@ -73,7 +73,18 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     return FinishedRun(config, data, network, parts.loss, chosen, step)
 
 
-def _config_of(workdir: Path) -> tuple[configuration.Config, Sources]:
+def config_of(workdir: Path) -> tuple[configuration.Config, Sources]:
+    """The config of a run directory, and a person's own functions as the run had them.
+
+    Args:
+        workdir: the run directory.
+
+    Returns:
+        Both, checked.
+
+    Raises:
+        UserError: it is no run directory, or a file that the run was made with is missing or was changed.
+    """
     fields = run_directory.read_config(workdir)
     try:
         config = configuration.unflatten(fields)

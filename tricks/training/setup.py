@@ -47,6 +47,22 @@ def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
     own = sources.find(config, folders)
     model_parts.complete_options(config, own.functions)
     configured.check(config, own.functions)
+    return assembled(config, own)
+
+
+def assembled(config: Config, own: Sources) -> Setup:
+    """Loads the data and assembles the run, once its functions are found.
+
+    Args:
+        config: one that is checked.
+        own: what a person's own files come to.
+
+    Returns:
+        `Setup`.
+
+    Raises:
+        UserError: the data cannot be loaded, or the fields do not fit it.
+    """
     data = sources.load(config, own)
     mesh = feed.make_mesh()
     plan = configured.plan_epoch(config, data, mesh)
