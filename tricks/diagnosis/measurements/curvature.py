@@ -117,9 +117,10 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
     projected, betas = (np.asarray(part, np.float64) for part in (here["projected"], here["betas"]))
     spectra = [np.linalg.eigh(matrix) for matrix in projected]
     # The outermost of both runs, each with its vector in the basis of its run.
-    low, high = (max((0, 1), key=lambda i, side=side, s=s: s * spectra[i][0][side]) for side, s in ((0, -1), (-1, 1)))
+    low, high = int(np.argmin([s[0][0] for s in spectra[:2]])), int(np.argmax([s[0][-1] for s in spectra[:2]]))
     ends = [
-        (spectra[run][0][side], betas[run] * abs(spectra[run][1][-1, side])) for run, side in ((low, 0), (high, -1))
+        (float(spectra[run][0][side]), float(betas[run] * abs(spectra[run][1][-1, side])))
+        for run, side in ((low, 0), (high, -1))
     ]
     rows = jnp.asarray([spectra[low][1][:, 0], spectra[high][1][:, -1]], here["basis"].dtype)
     places = here["gradient"], here["basis"], jnp.array([low, high]), rows
@@ -250,8 +251,8 @@ def _numbers(
     tolerance = rounding_of_gradient(like, norm, params)[1]
     held_out = float(here["held_out_curvature"])
     found = Ends(
-        smallest=float(smallest),
-        largest=float(largest),
+        smallest=smallest,
+        largest=largest,
         residuals=(low_residual, high_residual),
         smallest_vector=None,
         largest_vector=None,
@@ -275,9 +276,9 @@ def _numbers(
         "loss": float(here["loss"]),
         "gradient_norm": gradient_norm,
         "gradient_tolerance": float(tolerance),
-        "smallest": float(smallest),
-        "largest": float(largest),
-        "residuals": [float(low_residual), float(high_residual)],
+        "smallest": smallest,
+        "largest": largest,
+        "residuals": [low_residual, high_residual],
         "held_out_curvature": held_out,
         "escape_gain": _gain(losses[0], losses[1 : half + 1]) if smallest < 0 else 0.0,
         "descent_gain": _gain(losses[0], losses[half + 1 :]),

@@ -167,9 +167,8 @@ def _first(
         return "forward", None, "the examples of the batch are not finite themselves"
     if not seen["steps"].all():
         place = places[int(np.argmin(seen["steps"]))]
-        layer = place.layer or None
-        what = f"what {layer} gives" if layer else "what is computed before any layer"
-        return "forward", layer, f"{what} ({place.name}) is the first that is not finite, {still}"
+        what = f"what {place.layer} gives" if place.layer else "what is computed before any layer"
+        return "forward", place.layer or None, f"{what} is the first that is not finite, {still}"
     if not np.isfinite(seen["loss"]):
         return "loss", None, f"the loss is {seen['loss']}, of outputs that are finite"
     if not seen["gradient"].all():
