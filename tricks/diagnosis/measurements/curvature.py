@@ -24,7 +24,7 @@ from tricks.training.state import Weights
 
 _STEPS, _FEWEST = 36, 12
 _BYTES = 2**31  # Of the vectors of all runs.
-_DISTANCES = 18
+_DISTANCES, _FARTHEST = 20, 4.0  # Each half of the one before, from so many times the length of the weights on.
 _POINTS = 25
 _SMALL = 100_000  # Parameters below which the products take less time than the compilation.
 _ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero.
@@ -216,7 +216,8 @@ def _along(
 
     low, high = (vector(runs[i], rows[i]) for i in (0, 1))
     down = trees.scale(-1 / jnp.maximum(trees.norm(gradient), jnp.finfo(jnp.float32).tiny), gradient)
-    lengths = jnp.maximum(trees.norm(params), 1e-3) / 2.0 ** jnp.arange(_DISTANCES)
+    # Weights that are all but 0 say nothing of how far to go.
+    lengths = _FARTHEST * jnp.maximum(trees.norm(params), 1.0) / 2.0 ** jnp.arange(_DISTANCES)
 
     def at(place: tuple[jax.Array, jax.Array]) -> jax.Array:
         point = trees.add(trees.add(params, low, place[0]), down, place[1])
