@@ -62,6 +62,7 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         "checkpoint.every_epochs": 1,
         "curvature.every_epochs": 0,
         "curvature.examples": 1000,
+        "diagnosis.every_epochs": 0,
         "escape.enabled": False,
         "escape.window": 100,
         "escape.min_improvement": 0.01,

@@ -128,6 +128,7 @@ def test_a_sweep_that_is_ended_goes_on(tmp_path, number):
         ([_RATES, "--sweep=nowhere.csv"], "is a list of settings; leave out --sweep.optimizer.learning_rate"),
         ([_RATES, "--config.escape.enabled"], "escape.enabled is on; a sweep looks at no Hessian"),
         ([_RATES, "--config.curvature.every_epochs=1"], "curvature.every_epochs is on"),
+        ([_RATES, "--config.diagnosis.every_epochs=1"], "diagnosis.every_epochs is on"),
         ([_RATES, "sweep"], "unexpected argument 'sweep'"),
         ([_RATES, "--config.data.label_noise=2"], "data.label_noise is 2.0; allowed: 0 <= value <= 1"),
         ([_RATES, "--export=3"], "holds no sweep"),

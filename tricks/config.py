@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "CurvatureConfig",
     "DataConfig",
+    "DiagnosisConfig",
     "EarlyStoppingConfig",
     "EscapeConfig",
     "LossConfig",
@@ -210,6 +211,14 @@ class CurvatureConfig:
 
 
 @dataclasses.dataclass
+class DiagnosisConfig:
+    """How often the layers of the network are looked at."""
+
+    every_epochs: int = 0
+    """Log gradients, updates, and dead and saturated units by layer every so many epochs; 0 never does."""
+
+
+@dataclasses.dataclass
 class EscapeConfig:
     """Leaving saddles by Hessian-vector products, where the training loss stands still."""
 
@@ -250,6 +259,7 @@ class Config:
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     curvature: CurvatureConfig = dataclasses.field(default_factory=CurvatureConfig)
+    diagnosis: DiagnosisConfig = dataclasses.field(default_factory=DiagnosisConfig)
     escape: EscapeConfig = dataclasses.field(default_factory=EscapeConfig)
 
 

@@ -112,6 +112,7 @@ _RANGES: dict[str, _Check] = {
     "checkpoint.every_epochs": _AT_LEAST_1,
     "curvature.every_epochs": _AT_LEAST_0,
     "curvature.examples": _AT_LEAST_1,
+    "diagnosis.every_epochs": _AT_LEAST_0,
     "escape.window": (lambda v: 1 <= v <= 2**30, "an integer from 1 to 1073741824"),
     "escape.min_improvement": _NOT_NEGATIVE,
     "escape.cooldown": (lambda v: 0 <= v <= 2**30, "an integer from 0 to 1073741824"),

@@ -78,6 +78,7 @@ FIELDS = {
     "checkpoint.every_epochs": Values(("1", "2", "2147483647"), _INTEGER),
     "curvature.every_epochs": Values(("0", "2147483647"), _INTEGER[1:]),
     "curvature.examples": Values(("50", "2147483647"), _INTEGER),
+    "diagnosis.every_epochs": Values(("0", "1", "2", "2147483647"), _INTEGER[1:]),
     "escape.enabled": Values(("false",), _SWITCH),
     "escape.window": Values(("10",), (*_INTEGER, "1", "1073741824", "1073741825")),
     "escape.min_improvement": Values(("0.5", "1e30"), _NUMBER),

@@ -70,14 +70,14 @@ def recorded(function: Callable[..., Any], *arguments: Any) -> tuple[Any, list[A
     ('relu 1', [[1.0, 0.0]])
     """
     flat, leaves, structure = trace(function, *arguments)
-    places, values = find(flat), {}
+    values: dict[int, jax.Array] = {}
 
     def see(step: Step, found: list[Any]) -> list[Any]:
         values.update(zip(step.outputs, found, strict=True))
         return found
 
     outputs = evaluate(flat, leaves, see)
-    found = [Activation(place.name, place.kind, values[place.value]) for place in places]
+    found = [Activation(place.name, place.kind, values[place.value]) for place in find(flat)]
     return jax.tree.unflatten(structure, outputs), found
 
 

@@ -219,7 +219,7 @@ def step(
     """
     loss_fn = losses.mean_loss(make_network(static, hyper).apply, static.loss)
     rng = jax.random.fold_in(state.rng, state.step)
-    batch = _augmented(static, hyper, streams.augmentation(rng), batch)
+    batch = augmented(static, hyper, rng, batch)
     (_, (model_state, measures)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params, state.model_state, batch, rng
     )
@@ -230,7 +230,19 @@ def step(
     return TrainState(state.step + 1, params, model_state, opt_state, state.rng), StepMetrics(measures, norm)
 
 
-def _augmented(static: Static, hyper: Hyper, key: jax.Array, batch: Batch) -> Batch:
+def augmented(static: Static, hyper: Hyper, rng: jax.Array, batch: Batch) -> Batch:
+    """The examples of a step as it sees them.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers.
+        rng: of the step.
+        batch: the examples.
+
+    Returns:
+        A batch.
+    """
+    key = streams.augmentation(rng)
     if static.augment is not None:
         batch = static.augment(jax.random.fold_in(key, 1), batch)
     return augment(key, batch, **hyper.augment) if hyper.augment else batch

@@ -11,8 +11,9 @@ import orbax.checkpoint as ocp
 
 from tricks.cli.screen import say
 from tricks.errors import UserError
-from tricks.training import older_states, stored_tree
+from tricks.training import stored_state, stored_tree
 from tricks.training.state import LoopState, weights
+from tricks.training.stored_state import latest, reason
 
 _KEPT = 2
 
@@ -54,14 +55,14 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
         UserError: it cannot be written; those before stay as they were.
     """
     step = int(loop.train.step)
-    latest = _latest(loop)
-    arrays, scalars = stored_tree.split(latest)
+    kept = latest(loop)
+    arrays, scalars = stored_tree.split(kept)
     progress = {
         "step": step,
         "spent": dict(spent),
         "scalars": scalars,
-        "layout": stored_tree.layout((latest, loop.best)),
-        "checksum": stored_tree.checksum((latest, loop.best)),
+        "layout": stored_tree.layout((kept, loop.best)),
+        "checksum": stored_tree.checksum((kept, loop.best)),
         "weights": {"last": stored_tree.checksum(weights(loop.train)), "best": stored_tree.checksum(loop.best)},
     }
     arguments = ocp.args.Composite(
@@ -70,7 +71,7 @@ def save(checkpoints: Checkpoints, loop: LoopState, spent: Mapping[str, float]) 
         progress=ocp.args.JsonSave(stored_tree.sealed(progress)),
     )
     try:
-        _check_room(checkpoints.directory, (latest, loop.best))
+        _check_room(checkpoints.directory, (kept, loop.best))
         written = checkpoints.manager.save(step, args=arguments)
     except (OSError, ValueError) as error:
         full = "No space left" in str(error)
@@ -117,7 +118,7 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
     steps = sorted(checkpoints.manager.all_steps(), reverse=True)
     for i, step in enumerate(steps):
         try:
-            return _read(checkpoints, step, like)
+            return stored_state.read_one(checkpoints.directory.absolute() / f"{step:08d}", step, like)
         except (UserError, MemoryError, PermissionError):
             raise
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
@@ -131,43 +132,6 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
                 ) from error
             _move_aside(checkpoints, step)
     return None
-
-
-def _read(checkpoints: Checkpoints, step: int, like: LoopState) -> tuple[LoopState, dict[str, float]]:
-    restore = checkpoints.manager.restore
-    content = restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
-    progress = stored_tree.opened(content)
-    like_latest = older_states.as_stored(_latest(like), progress.get("layout", progress["scalars"]))
-    # Older versions wrote neither.
-    if progress.get("step", step) != step:
-        raise ValueError(f"it is that of step {progress['step']}")
-    if "layout" in progress:
-        _check_same_kind(checkpoints, step, progress["layout"], stored_tree.layout((like_latest, like.best)))
-    else:
-        folder = checkpoints.directory.absolute() / f"{step:08d}"
-        _check_same_kind(checkpoints, step, *older_states.layouts(folder, progress["scalars"], like_latest, like.best))
-    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, (stored_tree.split(like_latest)[0], like.best))
-    arguments = ocp.args.Composite(latest=ocp.args.StandardRestore(wanted[0]), best=ocp.args.StandardRestore(wanted[1]))
-    stored = restore(step, args=arguments)
-    latest = stored_tree.join(stored.latest, progress["scalars"], like_latest)
-    if stored_tree.checksum((latest, stored.best)) != progress["checksum"]:
-        raise ValueError("its checksum is wrong")
-    return LoopState(best=stored.best, **older_states.as_now(latest)), progress["spent"]
-
-
-def _check_same_kind(checkpoints: Checkpoints, step: int, stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    difference = stored_tree.difference(stored, wanted)
-    if difference:
-        raise UserError(
-            f"the checkpoint of step {step} in {checkpoints.directory} is of another kind of run ({difference}): set "
-            "the config, and JAX_ENABLE_X64, as they were, or choose another --workdir"
-        )
-
-
-def _latest(loop: LoopState) -> dict[str, Any]:
-    parts = loop._asdict()
-    del parts["best"]
-    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _check_room(directory: Path, tree: Any) -> None:
@@ -186,12 +150,3 @@ def _move_aside(checkpoints: Checkpoints, step: int) -> None:
     names = itertools.chain([name], (f"{name}-{again}" for again in itertools.count(2)))
     (checkpoints.directory / name).rename(next(aside / free for free in names if not (aside / free).exists()))
     checkpoints.manager.reload()
-
-
-def reason(error: BaseException) -> str:
-    """The first line of what an error says.
-
-    >>> reason(ValueError("no\\nmore"))
-    'no'
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -56,11 +56,8 @@ def prepare(static: Static, hyper: Hyper, data: Dataset, plan: Plan, *, on_devic
     """
     mesh, numbers = static.mesh, programs.as_numbers(hyper)
     blocks = {part: evaluation.blocks(getattr(data, part), mesh, on_device=on_device) for part in _EVALUATED}
-    bounds = () if static.escape is None else (jax.ShapeDtypeStruct((), np.int32),) * 2
-    shapes = Shapes(
-        jax.tree.map(lambda number: jax.ShapeDtypeStruct(number.shape, number.dtype), numbers),
-        {n: (*_chunk_shapes(data.train, plan, n, static, on_device), *bounds) for n in set(plan.chunk_lengths)},
-        {block.counts.shape: _block_shapes(block, static) for part in blocks.values() for block in part},
+    shapes = shapes_of_steps(static, numbers, data.train, plan, on_device=on_device)._replace(
+        blocks={block.counts.shape: _block_shapes(block, static) for part in blocks.values() for block in part}
     )
     found = programs.compiled(static, shapes)
 
@@ -90,6 +87,27 @@ def prepare(static: Static, hyper: Hyper, data: Dataset, plan: Plan, *, on_devic
             lambda loop, measures: found.after_epoch(numbers, loop, measures),
         ),
         evaluator("test"),
+    )
+
+
+def shapes_of_steps(static: Static, numbers: Hyper, split: Split, plan: Plan, *, on_device: bool) -> Shapes:
+    """What the programs of a run that take its steps are compiled for.
+
+    Args:
+        static: what is fixed.
+        numbers: as `programs.as_numbers` gives them.
+        split: the training part.
+        plan: of an epoch.
+        on_device: whether the examples stay on the devices.
+
+    Returns:
+        The shapes, without any blocks.
+    """
+    bounds = () if static.escape is None else (jax.ShapeDtypeStruct((), np.int32),) * 2
+    return Shapes(
+        jax.tree.map(lambda number: jax.ShapeDtypeStruct(number.shape, number.dtype), numbers),
+        {n: (*_chunk_shapes(split, plan, n, static, on_device), *bounds) for n in set(plan.chunk_lengths)},
+        {},
     )
 
 

@@ -14,8 +14,6 @@ from tricks.data import Split, draw
 from tricks.losses import Batch
 from tricks.training import assembly
 from tricks.training.assembly import Static
-from tricks.training.loop import Rules
-from tricks.training.records import Record
 from tricks.training.state import Weights
 
 _PROBES, _STEPS = 4, 80
@@ -73,30 +71,3 @@ def _compiled(static: Static) -> Callable[[Weights, Batch, jax.Array], dict[str,
         }
 
     return jax.jit(numbers)
-
-
-def inspector(
-    measure: Callable[[Weights], dict[str, float]],
-    *,
-    every_epochs: int,
-    rules: Rules,
-    record: Callable[[Record], None],
-) -> Callable[[int, Weights], None]:
-    """Makes what the loop calls after each validation.
-
-    Args:
-        measure: as `make_measure` gives it.
-        every_epochs: how often it is measured.
-        rules: of the loop.
-        record: takes the line of metrics.
-
-    Returns:
-        `inspect(step, weights)`.
-    """
-
-    def inspect(step: int, weights: Weights) -> None:
-        epoch = rules.epoch_of(step)
-        if epoch % every_epochs == 0:
-            record(Record(step, epoch, "curvature", measure(weights)))
-
-    return inspect

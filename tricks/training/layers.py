@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,18 @@ from tricks.losses import Batch, Loss
 from tricks.training import activations
 from tricks.training.activations import Place
 from tricks.training.equations import Flat, Step, evaluate, first_uses
+
+__all__ = [
+    "SATURATED",
+    "Figures",
+    "Glance",
+    "Subject",
+    "glance",
+    "layers_of",
+    "measure",
+    "of_network",
+    "update_ratios",
+]
 
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "erf": (-0.99, 0.99), "hard_tanh": (-0.99, 0.99)}
 """Values outside of which a unit of a kind hardly lets a gradient through."""
@@ -92,8 +104,7 @@ def measure(subject: Subject, params: Any, batch: Any) -> Figures:
     >>> found.layers, found.of_layers["gradient_norm"].tolist(), found.of_activations["dead"].tolist()
     (('in', 'out'), [3.0, 1.0], [0.5])
     """
-    flat, _, structure = activations.trace(subject, params, batch)
-    places = [place for place in activations.find(flat) if place.value in _before_outputs(flat, structure)]
+    flat, places = _found(subject, params, batch)
     (loss, outputs), gradient = jax.value_and_grad(subject, has_aux=True)(params, batch)
     values, signals = _signals(flat, places, params, batch)
     groups = layers_of(params, first_uses(flat)[: len(jax.tree.leaves(params))])
@@ -109,6 +120,54 @@ def measure(subject: Subject, params: Any, batch: Any) -> Figures:
         activations=tuple(places),
         units=tuple(value.shape[-1] for value in values),
         in_loops=activations.in_loops(flat),
+    )
+
+
+class Glance(NamedTuple):
+    """The cheapest of the figures, each a scalar by the name of its layer or activation."""
+
+    gradient_norm: dict[str, jax.Array]
+    dead: dict[str, jax.Array]
+    """Of activations that can be 0 for good."""
+    saturated: dict[str, jax.Array]
+    """Of those of `SATURATED`."""
+    gradient: Any
+    """By the parameters."""
+
+
+def glance(subject: Subject, params: Any, batch: Any) -> Glance:
+    """Gradients by layer, and what share of its units is dead or saturated: about the work of one gradient.
+
+    Args:
+        subject: as for `measure`.
+        params: a pytree of arrays.
+        batch: a pytree of arrays whose first dimension counts examples.
+
+    Returns:
+        `Glance`.
+
+    >>> subject = lambda w, x: (jnp.mean(jax.nn.relu(x @ w["in"]) @ w["out"]), None)
+    >>> w = {"in": jnp.array([[1.0, -1.0]]), "out": jnp.array([[3.0], [4.0]])}
+    >>> found = glance(subject, w, jnp.ones((2, 1)))
+    >>> float(found.gradient_norm["in"]), float(found.dead["relu 1"]), found.saturated
+    (3.0, 0.5, {})
+    """
+    flat, places = _found(subject, params, batch)
+    gradient = jax.grad(subject, has_aux=True)(params, batch)[0]
+    slopes = jax.tree.leaves(gradient)
+    values: dict[int, jax.Array] = {}
+
+    def see(step: Step, found: list[Any]) -> list[Any]:
+        values.update(zip(step.outputs, found, strict=True))
+        return found
+
+    evaluate(flat, jax.tree.leaves((params, batch)), see)
+    groups = layers_of(params, first_uses(flat)[: len(slopes)])
+    return Glance(
+        {name: _norm([slopes[leaf] for leaf in leaves]) for name, leaves in groups.items()},
+        {place.name: _dead(values[place.value]) for place in places if place.kind not in SATURATED},
+        {place.name: _saturated(place.kind, values[place.value]) for place in places if place.kind in SATURATED},
+        gradient,
     )
 
 
@@ -157,6 +216,12 @@ def update_ratios(before: Any, after: Any) -> dict[str, jax.Array]:
     return found
 
 
+def _found(subject: Subject, params: Any, batch: Any) -> tuple[Flat, list[Place]]:
+    flat, _, structure = activations.trace(subject, params, batch)
+    wanted = _before_outputs(flat, structure)
+    return flat, [place for place in activations.find(flat) if place.value in wanted]
+
+
 def _before_outputs(flat: Flat, structure: Any) -> set[int]:
     """Places that the outputs of the network depend on, which the loss's own steps do not."""
     loss, *outputs = flat.outputs
@@ -198,7 +263,8 @@ def _of_layers(groups: Mapping[str, list[int]], params: Any, gradient: Any) -> d
 
     def rms(leaves: list[int]) -> jax.Array:
         kernels = [slopes[leaf] for leaf in leaves if slopes[leaf].ndim > 1]
-        return _norm(kernels) / max(sum(kernel.size for kernel in kernels), 1) ** 0.5 if kernels else jnp.nan
+        count = sum(kernel.size for kernel in kernels)
+        return _norm(kernels) / count**0.5 if kernels else jnp.full([], jnp.nan)
 
     rows = [
         (_norm([slopes[leaf] for leaf in leaves]), _norm([weights[leaf] for leaf in leaves]), rms(leaves))
@@ -210,7 +276,7 @@ def _of_layers(groups: Mapping[str, list[int]], params: Any, gradient: Any) -> d
 def _of_activations(places: list[Place], values: list[jax.Array], signals: list[jax.Array]) -> dict[str, jax.Array]:
     rows = [
         (
-            jnp.mean(jnp.all(value == 0, axis=tuple(range(value.ndim - 1)))),
+            _dead(value),
             _saturated(place.kind, value),
             _scale(value),
             jnp.mean(value),
@@ -227,6 +293,10 @@ def _columns(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, j
         name: jnp.stack([jnp.asarray(row[i], jnp.float32) for row in rows]) if rows else jnp.zeros(0)
         for i, name in enumerate(names)
     }
+
+
+def _dead(values: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.all(values == 0, axis=tuple(range(values.ndim - 1))))
 
 
 def _saturated(kind: str, values: jax.Array) -> Any:
@@ -251,6 +321,3 @@ def _similarity(values: jax.Array) -> jax.Array:
     units = jnp.where(norms > 0, rows / jnp.where(norms > 0, norms, 1), 0)
     count = jnp.sum(norms > 0).astype(jnp.float32)
     return (jnp.sum(jnp.square(jnp.sum(units, axis=0))) - count) / (count * (count - 1))
-
-
-__all__ = ["SATURATED", "Figures", "Subject", "layers_of", "measure", "of_network", "update_ratios"]

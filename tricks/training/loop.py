@@ -13,7 +13,7 @@ from tricks.training.assembly import Progress
 from tricks.training.chunk import ChunkMetrics
 from tricks.training.feed import Chunk
 from tricks.training.records import Record
-from tricks.training.state import LoopState, Weights, weights
+from tricks.training.state import LoopState, TrainState, Weights, weights
 
 
 class Rules(NamedTuple):
@@ -59,13 +59,13 @@ class Sinks(NamedTuple):
 
     Attributes:
         record: takes each line of metrics.
-        inspect: called with the step and the weights after each validation.
+        inspect: called with the step and the state after each validation.
         save: writes a checkpoint.
         interrupted: asked between chunks.
     """
 
     record: Callable[[Record], None]
-    inspect: Callable[[int, Weights], None]
+    inspect: Callable[[int, TrainState], None]
     save: Callable[[LoopState], None]
     interrupted: Callable[[], bool]
 
@@ -102,7 +102,7 @@ def validate(loop: LoopState, step: int, parts: Parts, rules: Rules, sinks: Sink
     means = parts.evaluate(weights(loop.train))
     loop, progress = parts.after_epoch(loop, {name: np.float32(value) for name, value in means.items()})
     sinks.record(Record(step, rules.epoch_of(step), "validation", means))
-    sinks.inspect(step, weights(loop.train))
+    sinks.inspect(step, loop.train)
     return loop, jax.device_get(progress)
 
 

@@ -12,7 +12,7 @@ from tricks.training.assembly import Hyper, Static
 from tricks.training.loop import Rules
 from tricks.training.records import Record
 from tricks.training.sources import Sources
-from tricks.training.state import Weights
+from tricks.training.state import TrainState, weights
 
 
 class Setup(NamedTuple):
@@ -47,6 +47,22 @@ def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
     own = sources.find(config, folders)
     model_parts.complete_options(config, own.functions)
     configured.check(config, own.functions)
+    return assembled(config, own)
+
+
+def assembled(config: Config, own: Sources) -> Setup:
+    """Loads the data and assembles the run, once its functions are found.
+
+    Args:
+        config: one that is checked.
+        own: what a person's own files come to.
+
+    Returns:
+        `Setup`.
+
+    Raises:
+        UserError: the data cannot be loaded, or the fields do not fit it.
+    """
     data = sources.load(config, own)
     mesh = feed.make_mesh()
     plan = configured.plan_epoch(config, data, mesh)
@@ -61,22 +77,38 @@ def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
     return Setup(data, plan, static, hyper, rules, on_device, own, network)
 
 
-def inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, Weights], None]:
-    """What the loop calls after each validation: a measurement of curvature, where that is asked for.
+def inspector(config: Config, setup: Setup, record: Callable[[Record], None]) -> Callable[[int, TrainState], None]:
+    """What the loop calls after each validation: measurements of curvature and of layers, where they are asked for.
 
     Args:
         config: says how often, and on how many examples.
         setup: of the run.
-        record: takes the line of metrics.
+        record: takes the lines of metrics.
 
     Returns:
-        `inspect(step, weights)`.
+        `inspect(step, state)`.
     """
-    every, examples = config.curvature.every_epochs, config.curvature.examples
-    if every == 0:
-        return lambda step, weights: None
-    # It brings tricks.curvature, which takes longer to import than a run without it has to spare.
-    from tricks.training import hessian
+    measures: list[tuple[str, int, Callable[[TrainState], dict[str, float]]]] = []
+    if config.curvature.every_epochs:
+        # It brings tricks.curvature, which takes longer to import than a run without it has to spare.
+        from tricks.training import hessian
 
-    measure = hessian.make_measure(setup.static, setup.data.train, examples=examples, seed=config.seed)
-    return hessian.inspector(measure, every_epochs=every, rules=setup.rules, record=record)
+        measure = hessian.make_measure(
+            setup.static, setup.data.train, examples=config.curvature.examples, seed=config.seed
+        )
+        measures.append(("curvature", config.curvature.every_epochs, lambda state: measure(weights(state))))
+    if config.diagnosis.every_epochs:
+        from tricks.training import glances
+
+        look = glances.make_measure(
+            setup.static, setup.hyper, setup.data.train, examples=config.data.batch_size, seed=config.seed
+        )
+        measures.append(("diagnosis", config.diagnosis.every_epochs, look))
+
+    def inspect(step: int, state: TrainState) -> None:
+        epoch = setup.rules.epoch_of(step)
+        for kind, every, numbers in measures:
+            if epoch % every == 0:
+                record(Record(step, epoch, kind, numbers(state)))
+
+    return inspect

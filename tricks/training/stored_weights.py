@@ -9,9 +9,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tricks.errors import UserError
-from tricks.training.checkpoints import reason
 from tricks.training.state import Weights
-from tricks.training.stored_tree import checksum, join, layout, opened
+from tricks.training.stored_state import newest, read_progress
+from tricks.training.stored_tree import checksum, join, layout
 
 LAST, BEST = "last", "best"
 
@@ -30,21 +30,11 @@ def read(directory: Path, which: str, like: Weights) -> tuple[Weights, int]:
     Raises:
         UserError: there is no checkpoint, or none can be read.
     """
-    directory, failed = directory.absolute(), ""
-    # A run that goes on removes old ones while they are read: then there are newer ones.
-    for _ in range(3):
-        for step in sorted(ocp.utils.checkpoint_steps(directory), reverse=True):
-            try:
-                return _read(directory / f"{step:08d}", step, which, like)
-            except UserError:
-                raise
-            except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
-                failed = f"; that of step {step} cannot be read ({reason(error)})"
-    raise UserError(f"{directory} has no checkpoint that can be read{failed}: train the run for an epoch first")
+    return newest(directory, lambda checkpoint, step: _read(checkpoint, step, which, like))
 
 
 def _read(checkpoint: Path, step: int, which: str, like: Weights) -> tuple[Weights, int]:
-    progress = opened(ocp.JsonCheckpointHandler().restore(checkpoint / "progress", args=ocp.args.JsonRestore()))
+    progress = read_progress(checkpoint)
     stored_like = _as_stored(like, progress.get("layout", {}), "[0]['train']" if which == LAST else "[1]")
     item = "latest" if which == LAST else "best"
     parts: Mapping[str, Any] = stored_like._asdict()

@@ -24,7 +24,7 @@ from tricks.training.state import Weights
 
 _STEPS, _FEWEST = 36, 12
 _BYTES = 2**31  # Of the vectors of all runs.
-_DISTANCES = 18
+_DISTANCES, _FARTHEST = 20, 4.0  # Each half of the one before, from so many times the length of the weights on.
 _POINTS = 25
 _SMALL = 100_000  # Parameters below which the products take less time than the compilation.
 _ZERO = 1e-2  # Share of the largest |eigenvalue| up to which one counts as zero.
@@ -117,9 +117,10 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
     projected, betas = (np.asarray(part, np.float64) for part in (here["projected"], here["betas"]))
     spectra = [np.linalg.eigh(matrix) for matrix in projected]
     # The outermost of both runs, each with its vector in the basis of its run.
-    low, high = (max((0, 1), key=lambda i, side=side, s=s: s * spectra[i][0][side]) for side, s in ((0, -1), (-1, 1)))
+    low, high = int(np.argmin([s[0][0] for s in spectra[:2]])), int(np.argmax([s[0][-1] for s in spectra[:2]]))
     ends = [
-        (spectra[run][0][side], betas[run] * abs(spectra[run][1][-1, side])) for run, side in ((low, 0), (high, -1))
+        (float(spectra[run][0][side]), float(betas[run] * abs(spectra[run][1][-1, side])))
+        for run, side in ((low, 0), (high, -1))
     ]
     rows = jnp.asarray([spectra[low][1][:, 0], spectra[high][1][:, -1]], here["basis"].dtype)
     places = here["gradient"], here["basis"], jnp.array([low, high]), rows
@@ -215,7 +216,8 @@ def _along(
 
     low, high = (vector(runs[i], rows[i]) for i in (0, 1))
     down = trees.scale(-1 / jnp.maximum(trees.norm(gradient), jnp.finfo(jnp.float32).tiny), gradient)
-    lengths = jnp.maximum(trees.norm(params), 1e-3) / 2.0 ** jnp.arange(_DISTANCES)
+    # Weights that are all but 0 say nothing of how far to go.
+    lengths = _FARTHEST * jnp.maximum(trees.norm(params), 1.0) / 2.0 ** jnp.arange(_DISTANCES)
 
     def at(place: tuple[jax.Array, jax.Array]) -> jax.Array:
         point = trees.add(trees.add(params, low, place[0]), down, place[1])
@@ -250,8 +252,8 @@ def _numbers(
     tolerance = rounding_of_gradient(like, norm, params)[1]
     held_out = float(here["held_out_curvature"])
     found = Ends(
-        smallest=float(smallest),
-        largest=float(largest),
+        smallest=smallest,
+        largest=largest,
         residuals=(low_residual, high_residual),
         smallest_vector=None,
         largest_vector=None,
@@ -275,9 +277,9 @@ def _numbers(
         "loss": float(here["loss"]),
         "gradient_norm": gradient_norm,
         "gradient_tolerance": float(tolerance),
-        "smallest": float(smallest),
-        "largest": float(largest),
-        "residuals": [float(low_residual), float(high_residual)],
+        "smallest": smallest,
+        "largest": largest,
+        "residuals": [low_residual, high_residual],
         "held_out_curvature": held_out,
         "escape_gain": _gain(losses[0], losses[1 : half + 1]) if smallest < 0 else 0.0,
         "descent_gain": _gain(losses[0], losses[half + 1 :]),

@@ -81,7 +81,7 @@ def as_plain(figures: Figures) -> dict[str, Any]:
         what `summary` gives; None for what there is not.
     """
     figures = jax.device_get(figures)
-    of_layers = [
+    of_layers: list[dict[str, Any]] = [
         {"name": name, **{key: _plain(column[i]) for key, column in figures.of_layers.items()}}
         for i, name in enumerate(figures.layers)
     ]

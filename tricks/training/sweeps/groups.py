@@ -135,9 +135,13 @@ def _load(lane: Lane, own: Sources, loaded: dict[Any, Dataset], seen: Callable[[
 def _group(pairs: list[tuple[Lane, Dataset]], own: Sources, mesh: Mesh) -> Group:
     first, data = pairs[0]
     config = first.config
-    if config.escape.enabled or config.curvature.every_epochs:
-        field = "escape.enabled" if config.escape.enabled else "curvature.every_epochs"
-        raise UserError(f"{field} is on; a sweep looks at no Hessian: switch it off, and train one lane with it")
+    for field, is_on, what in (
+        ("escape.enabled", config.escape.enabled, "Hessian"),
+        ("curvature.every_epochs", config.curvature.every_epochs, "Hessian"),
+        ("diagnosis.every_epochs", config.diagnosis.every_epochs, "layers"),
+    ):
+        if is_on:
+            raise UserError(f"{field} is on; a sweep looks at no {what}: switch it off, and train one lane with it")
     alone = Mesh(mesh.devices.reshape(-1)[:1], ("data",))
     with _naming(first):
         plan = configured.plan_epoch(config, data, alone)
