@@ -7,7 +7,7 @@ import numpy as np
 
 from tricks import streams
 
-_NAMES = ("curvature", "escape", "spectrum")
+_NAMES = ("curvature", "escape", "spectrum", "features", "labels", "duplicates", "shift")
 
 
 def _all_of(seed):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from scipy.spatial import cKDTree
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
@@ -51,7 +52,7 @@ def shares(splits: Splits, *, seed: int = 0) -> dict[str, Any]:
     rows = [examples.rows_of(splits[name][0]) for name in names]
     train, index = rows[0], None
     if not train.tokens and train.values.shape[1] and len(train.values) > _NEIGHBOUR:
-        index = _index(train, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(43,))))
+        index = _index(train, streams.sample(seed, "duplicates"))
     found: dict[str, Any] = {_KEYS[name]: None for name in _KEYS}
     for name, part in zip(names, rows, strict=True):
         copies = _equal(identities["train"], None if name == "train" else identities[name])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
@@ -62,7 +63,7 @@ def quality(
     """
     features, targets = splits["train"]
     targets = np.asarray(targets)
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(41,)))
+    generator = streams.sample(seed, "labels")
     rows = examples.rows_of(features)
     is_class = targets.dtype.kind in "iub"
     judged = rows.values.shape[1] > 0 and len(targets) >= 2 * _FEWEST and (targets.ndim == 1 or not is_class)

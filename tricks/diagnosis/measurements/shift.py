@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtrc, kolmogorov
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
@@ -48,7 +49,7 @@ def probe(splits: Splits, names: Sequence[str] = (), *, permutations: int = 499,
     train = examples.rows_of(splits["train"][0], names)
     for name in ("test", "validation"):
         if name in splits:
-            generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(44,)))
+            generator = streams.sample(seed, "shift")
             other = examples.rows_of(splits[name][0], names)
             found[f"train_{name}"] = _compared(train, other, permutations, generator) | {
                 "labels_p_value": _of_labels(np.asarray(splits["train"][1]), np.asarray(splits[name][1]))
