@@ -76,7 +76,7 @@ def test_positions_of_one_array_share_a_smallest_scale_and_columns_of_a_table_do
 @pytest.mark.parametrize(("hits", "n", "low", "high"), [(5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0)])
 def test_the_interval_of_a_share_is_wilsons(hits, n, low, high):
     assert examples.wilson(hits, n) == pytest.approx([low, high], abs=1e-4)
-    assert examples.wilson(0, 0) is None
+    assert examples.wilson(0, 0) == [0, 1]
 
 
 @pytest.mark.parametrize("ridge", [0.1, 10.0])
@@ -268,12 +268,33 @@ def test_the_surest_of_each_class_are_looked_at():
     assert found["disagreement_by_confidence"] == pytest.approx([1 / 3] * 6, abs=0.02)
 
 
+def test_the_estimate_follows_disagreement_to_where_it_falls_no_more():
+    probabilities = np.stack([np.linspace(1, 0.6, 1200), np.linspace(0, 0.4, 1200)], axis=1)
+
+    def found(*wrong):
+        """Of shares of wrong labels in sixths, surest first."""
+        targets = np.concatenate([np.arange(200) % 10 < 10 * share for share in wrong]).astype(int)
+        splits = {"train": (np.ones((2, 1)), np.arange(2)), "test": (np.ones((1200, 1)), targets)}
+        return labels.quality(splits, predictions={"test": probabilities})["held_out"]["test"]
+
+    falling = found(0, 0.3, 0.4, 0.4, 0.5, 0.5)
+    assert falling["estimated_noise"] == 0
+    assert falling["disagreement_by_confidence"] == pytest.approx([0, 0.3, 0.4, 0.4, 0.5, 0.5])
+    flat = found(0.3, 0.3, 0.3, 0.3, 1, 1)
+    assert flat["estimated_noise"] == pytest.approx(0.3)
+    # Of a line through 800 examples: .3 - 1.96 x 2 x .458 / 800^(1/2).
+    assert flat["noise_interval"][0] == pytest.approx(0.236, abs=0.01)
+    assert flat["noise_interval"][1] == examples.wilson(120, 400)[1]
+    rising = found(0.1, 0.2, 0.3, 0.4, 0.5, 0.5)
+    assert rising["noise_interval"][0] < 0.05
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_targets_that_are_numbers_are_held_against_a_regression(seed):
     draw = np.random.default_rng(seed)
     rows = draw.normal(size=(600, 3))
     smooth = np.sin(rows[:, 0]) + rows[:, 1]
-    noisy = smooth + smooth.std() * draw.normal(size=600)
+    noisy = 1000 + smooth + smooth.std() * draw.normal(size=600)
     found = labels.quality({"train": (rows, noisy)})
     assert 0.4 < found["explained"] < 0.55
     assert found["outlier_share"] < 0.01
@@ -334,6 +355,8 @@ def test_rows_of_few_values_repeat_by_nature(seed):
     assert found["expected"] == pytest.approx(chance, abs=0.06)
     assert found["train_in_test"]["share"] == pytest.approx(chance, abs=0.06)
     assert found["expected_if_independent"] == pytest.approx(1000 / 3**7, rel=0.02)
+    fewer = {"train": (train[:, :4], np.zeros(1000))}
+    assert duplicates.shares(fewer)["expected_if_independent"] == 1
     rows = {tuple(row) for row in train}
     assert found["train_in_test"]["count"] == sum(tuple(row) in rows for row in test)
 
@@ -477,6 +500,14 @@ def test_discoveries_are_those_of_benjamini_and_hochberg():
     places, simes = shift._discoveries(np.array([0.5, 0.005, 0.9, 0.001]))
     assert (sorted(places), simes) == ([1, 3], 0.004)
     assert len(shift._discoveries(np.array([0.5, 0.9]))[0]) == 0
+
+
+def test_too_few_examples_are_not_probed():
+    draw = np.random.default_rng(0)
+    for few, judged in ((9, False), (10, True)):
+        found = shift.probe(_pair(draw.normal(size=(30, 2)), draw.normal(size=(few, 2))))["train_test"]
+        assert (found["auc"] is not None) == judged
+        assert (found["labels_p_value"] is not None) == judged
 
 
 def test_tokens_are_probed_for_their_labels_alone():

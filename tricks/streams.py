@@ -10,7 +10,7 @@ the same run. The first orders all examples, the second those that it left for t
 | settings | the random settings of a sweep | `settings(seed)` |
 | label noise | the training examples whose class is another one | `label_noise(seed)` |
 | training subset | the training examples that are used, where not all are | `training_subset(seed)` |
-| sample of each measure: curvature, escape, spectrum, labels and so on | the examples looked at | `sample(seed, name)` |
+| sample of a measure: curvature, labels and so on | the examples looked at | `sample(seed, name)` |
 | initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
 | augmentation | changes of the examples of a step, from its key | `augmentation(key)` |
 | curvature probes, escape starts | random vectors | `vectors(seed, name)` |

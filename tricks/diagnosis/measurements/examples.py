@@ -126,14 +126,14 @@ def take(rows: Rows, places: np.ndarray) -> Rows:
     return rows._replace(values=rows.values[places])
 
 
-def wilson(hits: float, n: int) -> list[float] | None:
-    """Interval of 95 % of a share (Wilson, 1927); None of nothing.
+def wilson(hits: float, n: int) -> list[float]:
+    """Interval of 95 % of a share (Wilson, 1927); of none, all.
 
     >>> [round(end, 4) for end in wilson(0, 10)]
     [0.0, 0.2775]
     """
     if n == 0:
-        return None
+        return [0.0, 1.0]
     share, z = hits / n, Z**2 / n
     half = math.sqrt(z * share * (1 - share) + z**2 / 4)
     return [max((share + z / 2 - half) / (1 + z), 0.0), min((share + z / 2 + half) / (1 + z), 1.0)]
