@@ -7,7 +7,7 @@ import numpy as np
 
 from tricks import streams
 
-_NAMES = ("curvature", "escape", "spectrum", "diagnosis")
+_NAMES = ("curvature", "escape", "spectrum", "features", "labels", "duplicates", "shift", "diagnosis")
 
 
 def _all_of(seed):

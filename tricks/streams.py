@@ -10,7 +10,7 @@ the same run. The first orders all examples, the second those that it left for t
 | settings | the random settings of a sweep | `settings(seed)` |
 | label noise | the training examples whose class is another one | `label_noise(seed)` |
 | training subset | the training examples that are used, where not all are | `training_subset(seed)` |
-| curvature, escape, spectrum and diagnosis sample | the examples looked at | `sample(seed, name)` |
+| sample of a measure: curvature, labels and so on | the examples looked at | `sample(seed, name)` |
 | initialization, dropout | weights; masks of step t by fold_in(key, t) | `training_keys(key)` |
 | augmentation | changes of the examples of a step, from its key | `augmentation(key)` |
 | curvature probes, escape starts | random vectors | `vectors(seed, name)` |
@@ -36,7 +36,16 @@ __all__ = [
 
 # Never renumbered: runs that are resumed draw on.
 # Not 0 and 1, which the keys of training have.
-_MEASURES = {"curvature": 11, "escape": 12, "spectrum": 13, "diagnosis": 14}
+_MEASURES = {
+    "curvature": 11,
+    "escape": 12,
+    "spectrum": 13,
+    "features": 14,
+    "labels": 15,
+    "duplicates": 16,
+    "shift": 17,
+    "diagnosis": 18,
+}
 _TRAINING_SUBSET = 21
 _LABEL_NOISE = 22
 _SETTINGS = 31
@@ -121,7 +130,7 @@ def sample(seed: int, name: str) -> np.random.Generator:
 
     Args:
         seed: of the run.
-        name: `curvature`, `escape`, `spectrum` or `diagnosis`.
+        name: `curvature`, `escape`, `spectrum`, `features`, `labels`, `duplicates`, `shift` or `diagnosis`.
 
     Returns:
         A generator at its start.

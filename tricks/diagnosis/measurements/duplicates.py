@@ -1,19 +1,24 @@
 """Examples that are there twice, within a split and in two of them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from scipy.spatial import cKDTree
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
-_AXES = 10
-_QUERIES = 300
-_REFERENCES = 10_000
 _NEAR = 0.02  # Standard deviations of a column, in root mean square.
-_TYPICAL = 0.1  # Of the median distance of a nearest neighbour.
+_TYPICAL = 0.1  # Of the typical distance of neighbours.
+_NEIGHBOUR = 5
+_QUERIES, _REFERENCES = 300, 10_000  # That the typical distance is measured on.
+_SPREAD = 2000  # That the widest axes are measured on.
+_AXES = 10
+_CANDIDATES = 4
+_COUNTED = 2000
+_BLOCK = 1024
 _SHOWN = 5
 
 
@@ -21,9 +26,10 @@ def shares(splits: Splits, *, seed: int = 0) -> dict[str, Any]:
     """Finds examples of a split that have a copy among the training examples, of all of them.
 
     A copy has the same features up to rounding, or differs by at most .02 standard deviations of a column in root mean
-    square and a tenth of the median distance of nearest neighbours. Copies with tokens have the same ones. Tables of
+    square and a tenth of the typical distance of neighbours; with tokens only equal ones are found. Tables of
     few values repeat by nature: as many held-out examples then have a copy as training examples do (`expected`), and
-    leaked are those above that.
+    leaked are those above that. If many have one though hardly any would by the values of the columns
+    (`expected_if_independent`), they were copied before they were split.
 
     Args:
         splits: `train`, and those of `validation` and `test` that there are: (features, targets).
@@ -33,7 +39,8 @@ def shares(splits: Splits, *, seed: int = 0) -> dict[str, Any]:
         `within_train`, `train_in_validation`, `train_in_test` (None of a split that is not there), each with the
         `share` of that split's examples, its `interval`, the `count`, `exact` (share of equal ones), `same_labels`
         (share of the copies whose target is the same), `pairs` (some places, of the example and of its copy in train);
-        `expected`, `distance` (the largest of a copy), `typical_distance`.
+        `expected`; `expected_if_independent` (the share with an equal one if columns were independent, so at least
+        that), `distance` (the largest of a copy), `typical_distance`; None with tokens.
 
     >>> rows = np.random.default_rng(0).normal(size=(300, 4))
     >>> found = shares({"train": (rows[:200], np.zeros(200)), "test": (rows[150:250], np.zeros(100))})
@@ -41,41 +48,38 @@ def shares(splits: Splits, *, seed: int = 0) -> dict[str, Any]:
     (0.5, [0, 150], 0.0)
     """
     names = [name for name in ("train", "validation", "test") if name in splits]
-    rows = {name: examples.rows_of(splits[name][0]) for name in names}
-    identities = _identities([splits[name][0] for name in names])
-    ids = dict(zip(names, identities, strict=True))
-    near = _Near(rows, seed) if _has_distances(rows["train"]) else None
-    found: dict[str, Any] = {}
-    for name, key in zip(names, ("within_train", "train_in_validation", "train_in_test"), strict=False):
-        key = "within_train" if name == "train" else f"train_in_{name}"
-        copies = _equal(ids["train"], None if name == "train" else ids[name])
-        exact = copies >= 0
-        if near is not None:
-            copies = near.fill(copies, name)
-        found[key] = _described(copies, exact, splits["train"][1], splits[name][1])
-    for key in ("within_train", "train_in_validation", "train_in_test"):
-        found.setdefault(key, None)
+    identities = dict(zip(names, _identities([splits[name][0] for name in names]), strict=True))
+    rows = [examples.rows_of(splits[name][0]) for name in names]
+    train, index = rows[0], None
+    if not train.tokens and train.values.shape[1] and len(train.values) > _NEIGHBOUR:
+        index = _index(train, streams.sample(seed, "duplicates"))
+    found: dict[str, Any] = {_KEYS[name]: None for name in _KEYS}
+    for name, part in zip(names, rows, strict=True):
+        copies = _equal(identities["train"], None if name == "train" else identities[name])
+        exact = float((copies >= 0).mean())
+        if index is not None:
+            copies = _with_near(copies, part.values, index)
+        found[_KEYS[name]] = {"exact": exact} | _described(copies, splits["train"][1], splits[name][1])
     return found | {
         "expected": found["within_train"]["share"],
-        "distance": None if near is None else near.distance,
-        "typical_distance": None if near is None else near.typical,
+        "expected_if_independent": None if index is None else _if_independent(train.values),
+        "distance": None if index is None else index.distance,
+        "typical_distance": None if index is None else index.typical,
     }
 
 
-def _has_distances(train: examples.Rows) -> bool:
-    return not train.tokens and train.values.shape[1] > 0 and len(train.values) > 2
+_KEYS = {"train": "within_train", "validation": "train_in_validation", "test": "train_in_test"}
 
 
 def _identities(features: list[Any]) -> list[np.ndarray]:
     """A number for each example, the same for equal ones."""
-    numbers: dict[bytes, int] = {}
+    numbers: dict[int, int] = {}
     given = []
     for part in features:
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(part)]
+        rows = zip(*map(np.asarray, jax.tree.leaves(part)), strict=True)
         # Adding 0 makes 0 of -0, which is equal to it.
-        flat = [np.ascontiguousarray(leaf.reshape(len(leaf), -1) + leaf.dtype.type(0)) for leaf in leaves]
-        rows = zip(*(leaf.view(np.uint8) for leaf in flat), strict=True)
-        given.append(np.array([numbers.setdefault(b"".join(map(bytes, row)), len(numbers)) for row in rows], int))
+        contents = (b"".join((array + 0).tobytes() for array in row) for row in rows)
+        given.append(np.array([numbers.setdefault(hash(content), len(numbers)) for content in contents], int))
     return given
 
 
@@ -93,46 +97,77 @@ def _equal(train: np.ndarray, other: np.ndarray | None) -> np.ndarray:
     return np.where((values[place] == queries) & ((other is not None) | (copy != np.arange(len(queries)))), copy, -1)
 
 
-class _Near:
-    """Nearest training examples within a small distance, found in few dimensions and confirmed in all."""
+class _Index(NamedTuple):
+    """Training examples, to find the nearest of: in few dimensions, and confirmed in all."""
 
-    def __init__(self, rows: dict[str, examples.Rows], seed: int):
-        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(43,)))
-        mean, deviation = examples.moments(rows["train"])
-        self.values = {name: examples.standardized(part, mean, deviation) for name, part in rows.items()}
-        train = self.values["train"]
-        self.typical = _typical(train, generator)
-        self.distance = min(_NEAR * float(np.count_nonzero(deviation)) ** 0.5, _TYPICAL * self.typical)
-        self.axes = _widest_axes(train[examples.chosen(len(train), 2000, generator)], generator)
-        points, self.places = np.unique(train @ self.axes, axis=0, return_index=True)
-        self.tree = cKDTree(points)
-
-    def fill(self, copies: np.ndarray, name: str) -> np.ndarray:
-        """Copies, with near ones in place of none."""
-        open_, values, train = np.flatnonzero(copies < 0), self.values[name], self.values["train"]
-        count = min(4, self.tree.n)
-        if not len(open_) or self.distance == 0:
-            return copies
-        _, near = self.tree.query(values[open_] @ self.axes, k=count, distance_upper_bound=self.distance)
-        near = near.reshape(len(open_), -1)
-        filled = copies.copy()
-        for candidate in near.T[::-1]:
-            there = candidate < self.tree.n
-            queries, places = open_[there], self.places[candidate[there]]
-            if name == "train":
-                queries, places = queries[queries != places], places[queries != places]
-            gap = np.linalg.norm(values[queries] - train[places], axis=1)
-            filled[queries[gap <= self.distance]] = places[gap <= self.distance]
-        return filled
+    train: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+    tree: cKDTree
+    places: np.ndarray
+    """Of the points of the tree among the examples."""
+    distance: float
+    typical: float
 
 
-def _typical(train: np.ndarray, generator: np.random.Generator) -> float:
-    """Median distance of a training example to the nearest other."""
-    queries = examples.chosen(len(train), _QUERIES, generator)
-    others = examples.chosen(len(train), _REFERENCES, generator)
-    distances = kernels.squared_distances(train[queries], train[others])
-    distances[queries[:, None] == others[None]] = np.inf
-    return float(np.sqrt(np.median(distances.min(axis=1))))
+def _index(train: examples.Rows, generator: np.random.Generator) -> _Index:
+    some = examples.take(train, examples.chosen(len(train.values), _REFERENCES, generator))
+    mean, deviation = examples.moments(some)
+    scale, mean = examples.scales_of(some, deviation), mean.astype(np.float32)
+    values = (some.values - mean) / scale
+    typical, columns = _typical(values, generator), int(np.count_nonzero(deviation))
+    # In few dimensions examples are close by chance: at most about a thousandth of them shall be.
+    distance = min(_NEAR * columns**0.5, typical * min(_TYPICAL, 0.001 ** (1 / max(columns, 1))))
+    axes = _widest_axes(values[:_SPREAD], generator)
+    points, places = np.unique(_projected(train.values, mean, scale, axes), axis=0, return_index=True)
+    return _Index(train.values, mean, scale, axes, cKDTree(points), places, distance, typical)
+
+
+def _projected(values: np.ndarray, mean: np.ndarray, scale: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    # In blocks that stay in the cache.
+    blocks = (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+    return np.concatenate([((block - mean) / scale) @ axes for block in blocks])
+
+
+def _with_near(copies: np.ndarray, values: np.ndarray, index: _Index) -> np.ndarray:
+    """Copies, with the places of near ones where there was none."""
+    alone = np.flatnonzero(copies < 0)
+    if not len(alone):
+        return copies
+    found = copies.copy()
+    candidates = min(_CANDIDATES, index.tree.n)
+    points = _projected(values, index.mean, index.scale, index.axes)[alone]
+    _, near = index.tree.query(points, k=candidates, distance_upper_bound=index.distance)
+    for candidate in near.reshape(len(alone), -1).T[::-1]:
+        there = candidate < index.tree.n
+        queries, places = alone[there], index.places[candidate[there]]
+        gap = np.linalg.norm((values[queries] - index.train[places]) / index.scale, axis=1)
+        close = gap <= index.distance
+        if values is index.train:
+            close &= queries != places
+        found[queries[close]] = places[close]
+    return found
+
+
+def _if_independent(train: np.ndarray) -> float:
+    """The share of rows with an equal other one, n times the chance that two agree in every column, at most 1."""
+    some = np.sort(train[:: -(-len(train) // _COUNTED)], axis=0)
+    n = len(some)
+    agree = 1.0
+    for column in some.T:
+        counts = np.diff(np.flatnonzero(np.concatenate([[True], column[1:] != column[:-1], [True]])))
+        agree *= float((counts * (counts - 1)).sum()) / (n * (n - 1))
+    return min(len(train) * agree, 1.0)
+
+
+def _typical(values: np.ndarray, generator: np.random.Generator) -> float:
+    """Median distance of an example to the fifth nearest other: the nearest may all be copies."""
+    queries = examples.chosen(len(values), _QUERIES, generator)
+    distances = kernels.squared_distances(values[queries], values)
+    distances[np.arange(len(queries)), queries] = np.inf
+    fifth = np.partition(distances, _NEIGHBOUR - 1, axis=1)[:, _NEIGHBOUR - 1]
+    return float(np.sqrt(np.median(fifth)))
 
 
 def _widest_axes(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -144,14 +179,13 @@ def _widest_axes(values: np.ndarray, generator: np.random.Generator) -> np.ndarr
     return axes
 
 
-def _described(copies: np.ndarray, exact: np.ndarray, train: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def _described(copies: np.ndarray, train: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
     places = np.flatnonzero(copies >= 0)
     same = np.asarray(targets)[places] == np.asarray(train)[copies[places]]
     return {
         "share": len(places) / len(copies),
         "interval": examples.wilson(len(places), len(copies)),
         "count": len(places),
-        "exact": float(exact.mean()),
         "same_labels": float(same.reshape(len(places), -1).all(axis=1).mean()) if len(places) else None,
         "pairs": [[int(place), int(copies[place])] for place in places[:_SHOWN]],
     }

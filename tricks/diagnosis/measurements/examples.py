@@ -9,7 +9,8 @@ import numpy as np
 
 Splits = Mapping[str, tuple[Any, np.ndarray]]
 """`train` and what else there is of `validation` and `test`: each features and targets, as `tricks.data.Split` is."""
-_Z = 1.959964  # Of a two-sided interval of 95 %.
+Z = 1.959964
+"""Standard errors of a two-sided interval of 95 %."""
 _FAR = 5.0  # Standard deviations beyond which a value is not told from another.
 
 
@@ -60,7 +61,8 @@ def rows_of(features: Any, names: Sequence[str] = ()) -> Rows:
         arrays += [place if array.ndim > 2 else -1] * len(places)
     if names and len(names) != len(columns):
         raise ValueError(f"names are {len(names)}; allowed: one for each of the {len(columns)} columns")
-    values = np.concatenate(kept, axis=1) if kept else np.zeros((0, 0), np.float32)
+    # One array is not copied.
+    values = kept[0] if len(kept) == 1 else np.concatenate(kept or [np.zeros((0, 0), np.float32)], axis=1)
     non_finite = values.size - int(np.count_nonzero(np.isfinite(values)))
     if non_finite:
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
@@ -77,35 +79,40 @@ def moments(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         Each (d,) in float64; a deviation that is rounding alone is 0.
     """
     mean = rows.values.mean(axis=0, dtype=np.float64)
-    square = np.einsum("ij,ij->j", rows.values - mean.astype(np.float32), rows.values - mean.astype(np.float32))
-    deviation = np.sqrt(square / len(rows.values))
+    centred = rows.values - mean.astype(np.float32)
+    deviation = np.sqrt(np.einsum("ij,ij->j", centred, centred) / len(rows.values))
     return mean, np.where(deviation > 1e-6 * np.abs(mean), deviation, 0.0)
 
 
-def standardized(rows: Rows, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Rows that can be compared: (x - m) / s, cut off at 5.
+def scales_of(rows: Rows, deviation: np.ndarray) -> np.ndarray:
+    """What columns are divided by to compare rows: s_d = their deviation, or 1 if that is 0.
 
     The positions of one array have s^2 = max(var(x_d), mean_d var(x_d)): of images those hardly ever inked would
     otherwise outweigh all others.
 
     Args:
         rows: of examples.
-        mean: (d,), of the rows that all are compared in units of.
-        deviation: likewise.
+        deviation: (d,), as `moments` gives it.
 
     Returns:
-        (n, d) in float32.
-
-    >>> table = rows_of(np.array([[0.0, 7.0], [4.0, 7.0]]))
-    >>> standardized(table, *moments(table)).tolist()
-    [[-1.0, 0.0], [1.0, 0.0]]
+        (d,) in float32.
     """
     scale = deviation.copy()
     for array in np.unique(rows.arrays[rows.arrays >= 0]):
         own = rows.arrays == array
         scale[own] = np.maximum(scale[own], np.sqrt(np.square(scale[own]).mean()))
     scale[scale == 0] = 1.0
-    values = (rows.values - mean.astype(np.float32)) / scale.astype(np.float32)
+    return scale.astype(np.float32)
+
+
+def standardized(rows: Rows) -> np.ndarray:
+    """Rows in units of `scales_of`, about their mean, cut off at 5.
+
+    >>> standardized(rows_of(np.array([[0.0, 7.0], [4.0, 7.0]]))).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    mean, deviation = moments(rows)
+    values = (rows.values - mean.astype(np.float32)) / scales_of(rows, deviation)
     return np.clip(values, -_FAR, _FAR, out=values)
 
 
@@ -119,22 +126,22 @@ def take(rows: Rows, places: np.ndarray) -> Rows:
     return rows._replace(values=rows.values[places])
 
 
-def wilson(hits: float, n: int) -> list[float] | None:
-    """Interval of 95 % of a share (Wilson, 1927); None of nothing.
+def wilson(hits: float, n: int) -> list[float]:
+    """Interval of 95 % of a share (Wilson, 1927); of none, all.
 
     >>> [round(end, 4) for end in wilson(0, 10)]
     [0.0, 0.2775]
     """
     if n == 0:
-        return None
-    share, z = hits / n, _Z**2 / n
+        return [0.0, 1.0]
+    share, z = hits / n, Z**2 / n
     half = math.sqrt(z * share * (1 - share) + z**2 / 4)
     return [max((share + z / 2 - half) / (1 + z), 0.0), min((share + z / 2 + half) / (1 + z), 1.0)]
 
 
 def around(values: np.ndarray) -> list[float]:
     """Interval of 95 % of a mean, by the normal distribution."""
-    half = _Z * float(np.std(values)) / math.sqrt(len(values))
+    half = Z * float(np.std(values)) / math.sqrt(len(values))
     return [float(np.mean(values)) - half, float(np.mean(values)) + half]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples
 
 _VALUES = 8_000_000  # Looked at: of wide features fewer examples.
@@ -42,7 +43,7 @@ def scales(features: Any, names: Sequence[str] = (), *, seed: int = 0) -> dict[s
     """
     rows = examples.rows_of(features, names)
     n, dimensions = rows.values.shape
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(42,)))
+    generator = streams.sample(seed, "features")
     found = {"dimensions": dimensions, "non_finite": rows.non_finite, "tokens": list(rows.tokens)}
     if n < 2 or dimensions == 0:
         return found | dict.fromkeys(_JUDGED)

@@ -46,7 +46,8 @@ def held_out(kernel: np.ndarray, targets: np.ndarray, ridge: float, folds: np.nd
     factor, failed = lapack.spotrf(system, lower=1, overwrite_a=1)
     assert not failed, "the kernel is not positive"
     inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    inverse = np.tril(inverse)
+    inverse += np.tril(inverse, -1).T
     solved = inverse @ targets.astype(np.float32)
     predictions = np.empty_like(solved)
     for fold in np.unique(folds):

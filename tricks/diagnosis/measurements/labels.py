@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
 _QUERIES = 2000
-_REFERENCES = 20_000
+_REFERENCES = 10_000
 _NEIGHBOURS = 10
 _FOLDS = 5
 _RIDGES = (0.03, 0.3, 3.0, 30.0)
@@ -30,7 +31,8 @@ def quality(
     confidence: where classes are told apart surely, labels disagree with held-out predictions only if they are wrong.
     `estimated_noise` is that disagreement among the third of each predicted class that a kernel regression, fitted to
     other examples, is surest of; or a half of them, and so on, as long as the surer half disagrees the less. This is
-    confident learning with predictions ranked in place of a threshold.
+    confident learning with predictions ranked in place of a threshold. Where disagreement goes on falling with
+    confidence it may well fall to nothing: the lower end of `noise_interval` is that of where it goes to on a line.
 
     It cannot tell labels drawn wrong everywhere from classes that overlap everywhere alike, misses wrong labels that
     lie only where classes meet, and duplicates that share a wrong label. With features that tell nothing of the labels
@@ -61,7 +63,7 @@ def quality(
     """
     features, targets = splits["train"]
     targets = np.asarray(targets)
-    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(41,)))
+    generator = streams.sample(seed, "labels")
     rows = examples.rows_of(features)
     is_class = targets.dtype.kind in "iub"
     judged = rows.values.shape[1] > 0 and len(targets) >= 2 * _FEWEST and (targets.ndim == 1 or not is_class)
@@ -107,7 +109,7 @@ def _disagreements(
 ) -> dict[str, Any]:
     places = examples.chosen(len(targets), _REFERENCES, generator)
     rows, targets = examples.take(rows, places), targets[places].astype(int)
-    values = examples.standardized(rows, *examples.moments(rows))
+    values = examples.standardized(rows)
     queries = examples.chosen(len(targets), _QUERIES, generator)
     distances = kernels.squared_distances(values[queries], values)
     others = _of_neighbours(distances, queries, targets)
@@ -148,10 +150,9 @@ def _predicted(kernel: np.ndarray, targets: np.ndarray, folds: np.ndarray) -> np
 
 
 def _tells(probabilities: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> bool:
-    """Whether predictions from the features are better than the shares of the classes, at three standard errors."""
-    given = np.eye(len(shares))[targets]
-    gain = np.square(given - shares).sum(axis=1) - np.square(given - probabilities).sum(axis=1)
-    return bool(gain.mean() > 3 * gain.std() / len(gain) ** 0.5)
+    """Whether predictions from the features vary with the labels, at three standard errors."""
+    along = ((probabilities - probabilities.mean(axis=0)) * (np.eye(len(shares))[targets] - shares)).sum(axis=1)
+    return bool(along.mean() > 3 * along.std() / len(along) ** 0.5)
 
 
 def _confident(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
@@ -169,12 +170,23 @@ def _confident(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, Any]
     kept = max(len(surest) // 3, min(_FEWEST, len(surest)))
     while kept >= 2 * _FEWEST and _is_lower(surest[: kept // 2], surest[kept // 2 : kept]):
         kept //= 2
+    low, high = examples.wilson(int(surest[:kept].sum()), kept)
     return {
         "disagreement": float(wrong.mean()),
         "estimated_noise": float(surest[:kept].mean()),
-        "noise_interval": examples.wilson(int(surest[:kept].sum()), kept),
+        "noise_interval": [min(low, _where_sure(surest[: 2 * len(surest) // 3])), high],
         "disagreement_by_confidence": [float(part.mean()) for part in np.array_split(surest, _PARTS) if len(part)],
     }
+
+
+def _where_sure(wrong: np.ndarray) -> float:
+    """Lower end of 95 % of the disagreement that a line through that of less and less sure ones begins with."""
+    if len(wrong) < 3:
+        return 0.0
+    place = (np.arange(len(wrong)) + 0.5) / len(wrong)
+    slope, start = np.polyfit(place, wrong, 1)
+    error = 2 * float(np.std(wrong - slope * place)) / len(wrong) ** 0.5
+    return max(float(start) - examples.Z * error, 0.0)
 
 
 def _is_lower(first: np.ndarray, second: np.ndarray) -> bool:
@@ -192,7 +204,7 @@ def _of_numbers(rows: examples.Rows, targets: np.ndarray, generator: np.random.G
     if not varying.any():
         return {"explained": None, "outlier_share": None}
     centred = centred[:, varying] / centred[:, varying].std(axis=0)
-    values = examples.standardized(rows, *examples.moments(rows))
+    values = examples.standardized(rows)
     folds = generator.permutation(len(places)) % _FOLDS
     errors = centred - _predicted(kernels.gaussian(kernels.squared_distances(values, values)), centred, folds)
     errors = errors - np.median(errors, axis=0)

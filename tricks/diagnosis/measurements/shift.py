@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtrc, kolmogorov
 
+from tricks import streams
 from tricks.diagnosis.measurements import examples, kernels
 from tricks.diagnosis.measurements.examples import Splits
 
 _EXAMPLES = 1000  # Of each of the two.
 _FOLDS = 5
-_RIDGE = 1.0
+_RIDGE = 3.0
 _SHOWN = 10
 _LEVEL = 0.01
 
@@ -30,10 +31,10 @@ def probe(splits: Splits, names: Sequence[str] = (), *, permutations: int = 499,
         seed: of the samples, folds and permutations.
 
     Returns:
-        `train_test` and `train_validation`, None without that split: `auc`, its `interval`, `p_value` (twice the smaller
-        of that of the permutations and of Simes' test of single features, 1 at most), `features` ([name, largest
-        difference of the distribution functions] of those that differ at a false discovery rate of 1 %, at most 10),
-        `differing` (how many do), `labels_p_value` (chi-squared test of the classes, Kolmogorov-Smirnov test of
+        `train_test` and `train_validation`, None without that split: `auc`, its `interval`, `p_value` (twice the
+        smaller of that of the permutations and of Simes' test of single features, 1 at most), `features` ([name,
+        largest difference of the distribution functions] of those that differ at a false discovery rate of 1 %, at most
+        10), `differing` (how many do), `labels_p_value` (chi-squared test of the classes, Kolmogorov-Smirnov test of
         numbers). What cannot be judged is None.
 
     Source: Lopez-Paz, Oquab, arXiv:1610.06545; Simes 1986; Benjamini, Hochberg 1995.
@@ -48,7 +49,7 @@ def probe(splits: Splits, names: Sequence[str] = (), *, permutations: int = 499,
     train = examples.rows_of(splits["train"][0], names)
     for name in ("test", "validation"):
         if name in splits:
-            generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(44,)))
+            generator = streams.sample(seed, "shift")
             other = examples.rows_of(splits[name][0], names)
             found[f"train_{name}"] = _compared(train, other, permutations, generator) | {
                 "labels_p_value": _of_labels(np.asarray(splits["train"][1]), np.asarray(splits[name][1]))
@@ -82,11 +83,11 @@ def _told_apart(
     rows: examples.Rows, is_other: np.ndarray, permutations: int, generator: np.random.Generator
 ) -> tuple[float, float, float]:
     """AUC of held-out scores, its deviation without a shift, and the p-value of the permutations."""
-    values = examples.standardized(rows, *examples.moments(rows))
+    values = examples.standardized(rows)
     folds = generator.permutation(len(values)) % _FOLDS
     labels = np.stack([is_other, *(generator.permutation(is_other) for _ in range(permutations))], axis=1)
     scores = kernels.held_out(_kernel(values), labels - is_other.mean(), _RIDGE, folds)
-    aucs = _aucs(scores, labels)
+    aucs = _aucs(scores, labels, folds)
     return float(aucs[0]), float(aucs[1:].std()), float((aucs >= aucs[0]).mean())
 
 
@@ -99,13 +100,20 @@ def _kernel(values: np.ndarray) -> np.ndarray:
     return (values @ values.T + squares @ squares.T) / width + joint
 
 
-def _aucs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each column of scores the share of pairs, one of each kind, in the right order."""
-    order = np.argsort(scores, axis=0)
-    ranks = np.arange(1, len(scores) + 1)
-    n = labels[:, 0].sum()
-    total = (np.take_along_axis(labels, order, axis=0) * ranks[:, None]).sum(axis=0)
-    return (total - n * (n + 1) / 2) / (n * (len(labels) - n))
+def _aucs(scores: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Of each column of scores the share of pairs of one fold, one of each kind, in the right order.
+
+    Pairs of two folds are left out: a fold with more of a kind leaves fewer of it to learn from.
+    """
+    right, pairs = np.zeros(labels.shape[1]), np.zeros(labels.shape[1])
+    for fold in range(_FOLDS):
+        own = labels[folds == fold]
+        order = np.argsort(scores[folds == fold], axis=0)
+        ranks = np.arange(1, len(own) + 1)[:, None]
+        ones = own.sum(axis=0)
+        right += (np.take_along_axis(own, order, axis=0) * ranks).sum(axis=0) - ones * (ones + 1) / 2
+        pairs += ones * (len(own) - ones)
+    return right / pairs
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
