@@ -5,19 +5,18 @@ from benchmarks.diagnosis.programs import network, own
 
 _RATE, _EPOCHS, _BATCH = "optimizer.learning_rate", "train.epochs", "data.batch_size"
 _RAW = {"data.normalization": "none"}
+_LINEAR = {"model.hidden_sizes": ()}
 
 PLANTS = (
     Plant("digits-tanh-deep", "undertrained", "one epoch", {_EPOCHS: 1}),
-    Plant("convolutions", "undertrained", "one epoch", {_EPOCHS: 1}),
-    Plant("breast-cancer", "undertrained", "one epoch", {_EPOCHS: 1}),
-    Plant("strided-convolutions", "undertrained", "one epoch", {_EPOCHS: 1}),
-    Plant("friedman", "undertrained", "one epoch", {_EPOCHS: 1}),
+    Plant("breast-cancer", "undertrained", "one epoch, modest rate", {_EPOCHS: 1}),
+    Plant("friedman", "undertrained", "one epoch, modest rate", {_EPOCHS: 1}),
     Plant("digits-relu-deep", "undertrained", "one epoch", {_EPOCHS: 1}),
-    Plant("digits-tanh-deep", "rate_too_large", "momentum", {_RATE: 1.0}),
-    Plant("diabetes", "rate_too_large", "adam", {_RATE: 1.0}, cheap=True),
-    Plant("digits-gelu", "rate_too_large", "adamw", {_RATE: 2.0}),
-    Plant("friedman", "rate_too_large", "adam", {_RATE: 0.5}),
-    Plant("mnist-tanh", "rate_too_large", "momentum", {_RATE: 3.0}),
+    Plant("digits-tanh-deep", "rate_too_large", "momentum, saturating", {_RATE: 0.3}),
+    Plant("diabetes", "rate_too_large", "adam", {_RATE: 0.3}, cheap=True),
+    Plant("digits-relu-deep", "rate_too_large", "momentum", {_RATE: 0.5, "model.batch_norm": True}),
+    Plant("friedman", "rate_too_large", "adam", {_RATE: 0.1, "model.activation": "tanh"}),
+    Plant("mnist-tanh", "rate_too_large", "momentum", {_RATE: 1.0}),
     Plant("digits-relu", "rate_too_small", "adam", {_RATE: 2e-6}),
     Plant("diabetes", "rate_too_small", "adam", {_RATE: 2e-5}),
     Plant("digits-relu-deep", "rate_too_small", "momentum", {_RATE: 3e-5}),
@@ -26,9 +25,14 @@ PLANTS = (
         "diabetes",
         "stuck_not_critical",
         "sign of the gradient",
-        {"optimizer.name": "rmsprop", "optimizer.second_moment_decay": 0.0, _RATE: 0.1, "model.activation": "relu"},
+        {**_LINEAR, "optimizer.name": "rmsprop", "optimizer.second_moment_decay": 0.0, _RATE: 0.3},
     ),
-    Plant("wave", "stuck_not_critical", "from ravine to ravine", {_RATE: 0.5}),
+    Plant(
+        "diabetes",
+        "stuck_not_critical",
+        "absolute error",
+        {**_LINEAR, "loss.name": "losses.py:absolute_error", "optimizer.name": "momentum", _RATE: 1.0},
+    ),
     Plant(
         "digits-relu-deep",
         "stuck_not_critical",
@@ -45,7 +49,7 @@ PLANTS = (
         "friedman",
         "stuck_not_critical",
         "absolute error",
-        {"loss.name": "losses.py:absolute_error", "optimizer.name": "momentum", _RATE: 0.3, "model.activation": "tanh"},
+        {"loss.name": "losses.py:absolute_error", "optimizer.name": "momentum", _RATE: 0.1, "model.activation": "tanh"},
     ),
     Plant("breast-cancer", "unscaled_features", "as they come", _RAW, cheap=True),
     Plant(
@@ -55,12 +59,12 @@ PLANTS = (
         {**own("digits", "scales", 3.0), **_RAW, "model.batch_norm": False},
     ),
     Plant("customers", "unscaled_features", "as they come", {**_RAW, "model.batch_norm": False}),
-    Plant("friedman", "unscaled_features", "other units", {**own("friedman", "scales", 3.0), **_RAW}),
+    Plant("friedman", "unscaled_features", "other units", {**own("friedman", "scales", 2.0), **_RAW}),
     Plant("digits-relu", "over_regularized", "dropout", {"model.dropout": 0.93}),
     Plant("mnist-relu", "over_regularized", "l2", {"optimizer.l2": 0.3}),
     Plant("diabetes", "over_regularized", "l2", {"optimizer.l2": 3.0}),
     Plant("digits-gelu", "over_regularized", "decoupled decay", {"optimizer.weight_decay": 100.0}),
-    Plant("friedman", "over_regularized", "l1", {"optimizer.l1": 0.3}),
+    Plant("friedman", "over_regularized", "l1", {"optimizer.l1": 0.03}),
     Plant("mnist-tanh", "over_regularized", "noise", {"model.noise": 6.0}),
     Plant("digits-relu", "batch_too_large", "all examples", {_BATCH: 1294}),
     Plant("mnist-relu", "batch_too_large", "all examples", {_BATCH: 6000}),
