@@ -1,5 +1,6 @@
 """The corpus covers every name in both parts, its rules tell what takes effect, and scores are counted right."""
 
+import json
 import sys
 from collections import Counter
 
@@ -10,7 +11,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarks.diagnosis import corpus, effects, files, peers, score, tables, training
+from benchmarks.diagnosis import adapter, corpus, effects, files, peers, score, tables, training
 from benchmarks.diagnosis.case import DEVELOPMENT, HEALTHY, HELD_OUT, NAMES
 from benchmarks.diagnosis.own import examples
 from benchmarks.diagnosis.score import Judged
@@ -143,3 +144,69 @@ def test_meanings_of_peers_are_names_of_ours():
         for meaning in meanings.values():
             assert set(meaning.names) <= set(NAMES)
             assert meaning.why
+
+
+_PEERS = {
+    "training_doctor": """
+import enum
+from types import SimpleNamespace
+Grave = enum.Enum("Grave", {"CRITICAL": "critical", "WARNING": "warning"})
+class Doctor:
+    def __init__(self):
+        self.diagnoses = []
+    def log(self, step, **metrics):
+        if "loss" in metrics:
+            self._say("Training plateau detected", 0.9, Grave.WARNING)
+            self._say("Learning rate likely too high", 0.5, Grave.CRITICAL)
+    def _say(self, problem, confidence, severity):
+        self.diagnoses.append(SimpleNamespace(problem=problem, confidence=confidence, severity=severity))
+""",
+    "sk_autod": """
+from types import SimpleNamespace
+def diagnose(train, validation):
+    assert (train, validation) == ([2.0, 1.0], [4.0, 3.0]), (train, validation)
+    return SimpleNamespace(findings=[])
+""",
+}
+
+
+def test_peers_get_the_curves_and_their_gravest_finding_is_the_first(tmp_path, monkeypatch):
+    for name, text in _PEERS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    lines = [{"split": "validation", "step": 0, "epoch": 0, "loss": 9.0}]
+    for epoch, (losses, held) in enumerate([((1.5, 2.5), 4.0), ((1.0, 1.0), 3.0)], 1):
+        for loss in losses:
+            lines.append(
+                {
+                    "split": "train",
+                    "step": epoch,
+                    "epoch": epoch,
+                    "loss": loss,
+                    "gradient_norm": 1.0,
+                    "learning_rate": 0.1,
+                }
+            )
+        lines.append({"split": "validation", "step": epoch, "epoch": epoch, "loss": held})
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    said = peers.ask(sys.executable, [tmp_path])
+    assert [found["name"] for found in said["training-doctor"][0]["findings"]] == [
+        "Learning rate likely too high",
+        "Training plateau detected",
+    ]
+    assert "rate_too_large" in said["training-doctor"][0]["findings"][0]["names"]
+    assert said["sk-autod"][0] == {
+        "findings": [{"name": HEALTHY, "names": [HEALTHY], "confidence": 1.0}],
+        "error": None,
+    }
+
+
+def test_an_ablation_judges_what_is_left(tmp_path, monkeypatch):
+    (tmp_path / "of_others.py").write_text(
+        "def diagnose(run, *, fast):\n    return {'findings': ['all'], 'measurements': {'curvature': 1, 'curves': 2}}\n"
+        "def judge(measurements):\n    return {'findings': sorted(measurements)}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = {"diagnose": "of_others:diagnose", "judge": "of_others:judge"}
+    assert adapter.report(tmp_path, None, "none", **names)["findings"] == ["all"]
+    assert adapter.report(tmp_path, None, "curvature", **names)["findings"] == ["curves"]
