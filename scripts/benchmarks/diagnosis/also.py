@@ -19,13 +19,18 @@ REASONS: dict[tuple[str, str], dict[str, str]] = {
     },
     ("rate_too_large", "momentum"): {"stuck_not_critical": _EDGE},
     ("rate_too_large", "adam"): {"stuck_not_critical": _EDGE},
-    ("rate_too_large", "adamw"): {"stuck_not_critical": _EDGE},
+    ("rate_too_large", "momentum, saturating"): {
+        "stuck_not_critical": _EDGE,
+        "saturated_units": "measured: such steps saturate nine of ten units",
+    },
     ("stuck_not_critical", "sign of the gradient"): {"rate_too_large": _EDGE},
-    ("stuck_not_critical", "from ravine to ravine"): {"rate_too_large": _EDGE},
     ("stuck_not_critical", "absolute error"): {"rate_too_large": _EDGE},
     ("rate_too_small", "adam"): {"undertrained": _STEPS},
     ("rate_too_small", "rmsprop"): {"undertrained": _STEPS},
     ("rate_too_small", "momentum"): {"undertrained": _STEPS},
+    ("undertrained", "one epoch, modest rate"): {
+        "rate_too_small": "measured: ten times the rate gets most of the way in the same epoch"
+    },
     ("batch_too_large", "all examples"): {
         "undertrained": "an update an epoch: more of them, by longer training too, is the remedy",
         "rate_too_small": "the rate does not go with the batch: a larger one makes up for few updates",

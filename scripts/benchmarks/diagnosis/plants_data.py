@@ -46,7 +46,6 @@ PLANTS = (
     Plant("mnist-tanh", "mismatch", "bright ground", mnist("inverted", 0.5)),
     Plant("digits-relu", "label_noise", "of training", {"data.label_noise": 0.3}, cheap=True),
     Plant("convolutions", "label_noise", "of training", {"data.label_noise": 0.4}),
-    Plant("mnist-relu", "label_noise", "in the file", mnist("label_noise", 0.25)),
     Plant("breast-cancer", "label_noise", "in the file", own("breast_cancer", "label_noise", 0.25)),
     Plant("digits-gelu", "label_noise", "of training", {"data.label_noise": 0.25}),
     Plant("digits-relu-deep", "label_noise", "in the file", own("digits", "label_noise", 0.35)),

@@ -82,10 +82,10 @@ PLANTS = (
     Plant("digits-relu", "dead_units", "negative biases", network("perceptron", hidden_sizes=(64, 64), bias=-6.0)),
     Plant("convolutions", "dead_units", "negative biases", {"model.options.bias": -6.0}),
     Plant(
-        "breast-cancer",
+        "digits-relu",
         "dead_units",
         "huge first steps",
-        {"optimizer.name": "momentum", "optimizer.learning_rate": 3.0, **_HUGE_STEPS},
+        {"model.batch_norm": False, "optimizer.name": "momentum", "optimizer.learning_rate": 1.0, **_HUGE_STEPS},
     ),
     Plant(
         "digits-relu-deep", "dead_units", "negative biases", network("perceptron", hidden_sizes=(64,) * 4, bias=-4.0)

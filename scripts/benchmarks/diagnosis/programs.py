@@ -63,7 +63,6 @@ PROGRAMS = (
         0.95,
         {
             "dropout": {"model.dropout": 0.2, "train.epochs": 30},
-            "decay": {"optimizer.name": "adamw", "optimizer.weight_decay": 0.05},
             "warm-up": {**_WARM, "optimizer.learning_rate": 3e-3, "data.batch_size": 64},
             "own data": own("digits"),
         },
@@ -84,7 +83,6 @@ PROGRAMS = (
         "accuracy",
         0.95,
         {
-            "l2": {"optimizer.l2": 1e-3},
             "early stopping": {"early_stopping.patience": 6, "train.epochs": 60},
             "small batch": {"data.batch_size": 8, "optimizer.learning_rate": 0.005, "train.epochs": 15},
         },
@@ -104,7 +102,6 @@ PROGRAMS = (
         "accuracy",
         0.94,
         {
-            "gelu": {"model.activation": "gelu", "optimizer.l2": 1e-3},
             "input noise": {"model.input_noise": 0.2, "seed": 3},
         },
     ),
@@ -133,7 +130,6 @@ PROGRAMS = (
         0.91,
         {
             "tanh, dropout": {"model.activation": "tanh", "optimizer.l2": 1e-3},
-            "rmsprop": {"optimizer.name": "rmsprop", "schedule.shape": "cosine", "data.batch_size": 32},
         },
     ),
     Program(
@@ -194,10 +190,8 @@ PROGRAMS = (
         "accuracy",
         0.95,
         {
-            "large batch": {"data.batch_size": 128, "optimizer.learning_rate": 4e-3},
             "warm-up, dropout": {**_WARM, "model.dropout": 0.3, "optimizer.learning_rate": 2e-3},
             "lamb": {"optimizer.name": "lamb", "optimizer.learning_rate": 0.005},
-            "own data": {**own("digits"), "seed": 2},
         },
     ),
     Program(
@@ -215,7 +209,6 @@ PROGRAMS = (
         "accuracy",
         0.95,
         {
-            "tanh": {"model.activation": "tanh", "model.initializer": "glorot", "optimizer.learning_rate": 0.02},
             "batch normalization, l2": {"model.batch_norm": True, "optimizer.l2": 1e-3, "train.epochs": 15},
             "early stopping": {"early_stopping.patience": 5, "train.epochs": 50, "seed": 4},
         },

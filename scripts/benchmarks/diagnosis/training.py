@@ -84,6 +84,8 @@ def _trained(case: Case, workdir: Path) -> dict[str, Any]:
                 files.write(name, workdir / FILES)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             status = experiment.run(config, run, (OWN, (workdir / FILES).resolve()))
+            if status == experiment.INTERRUPTED:
+                raise KeyboardInterrupt
             measured = _measured(run)
     except DivergedError as error:
         return {"status": "diverged", "seconds": time.monotonic() - start, "message": str(error)}

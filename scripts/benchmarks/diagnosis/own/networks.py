@@ -116,12 +116,12 @@ def recurrent(
     def apply(params: Any, state: Any, x: jax.Array, *, rng: Any = None) -> Any:
         def read_row(h: jax.Array, row: jax.Array) -> Any:
             return act(
-                h @ params["recurrent"]["kernel"] + row @ params["input"]["kernel"] + params["recurrent"]["bias"]
+                h @ params["recurrent"]["kernel"] + row @ params["input"]["kernel"] + params["recurrent"]["bias"][None]
             ), None
 
         rows = jnp.moveaxis(x.reshape(len(x), -1, columns), 1, 0)
         h, _ = jax.lax.scan(read_row, jnp.zeros((len(x), width), x.dtype), rows)
-        return h @ params["output"]["kernel"] + params["output"]["bias"], state
+        return h @ params["output"]["kernel"] + params["output"]["bias"][None], state
 
     return models.from_functions(init, apply)
 
@@ -145,7 +145,7 @@ def residual(example: Any, outputs: int, width: int = 32, depth: int = 8, gain: 
         return params, {}
 
     def apply(params: Any, state: Any, x: jax.Array, *, rng: Any = None) -> Any:
-        linear = lambda name, x: x @ params[name]["kernel"] + params[name]["bias"]  # noqa: E731
+        linear = lambda name, x: x @ params[name]["kernel"] + params[name]["bias"][None]  # noqa: E731
         x = linear("first", x.reshape(len(x), -1))
         for block in range(depth):
             x = x + gain * linear(f"outer_{block}", nnx.relu(linear(f"inner_{block}", x)))
@@ -165,7 +165,7 @@ def wave(example: Any, outputs: int, frequency: float = 8.0, spread: float = 0.0
         }, {}
 
     def apply(params: Any, state: Any, x: jax.Array, *, rng: Any = None) -> Any:
-        inner = x @ params["inner"]["kernel"] + params["inner"]["bias"]
+        inner = x @ params["inner"]["kernel"] + params["inner"]["bias"][None]
         return jnp.sin(inner) @ params["outer"]["kernel"], state
 
     return models.from_functions(init, apply)
@@ -183,9 +183,9 @@ def bumps(example: Any, outputs: int, start: tuple[float, ...] = (0.9, 0.9), spr
         }, {}
 
     def apply(params: Any, state: Any, x: jax.Array, *, rng: Any = None) -> Any:
-        away = ((x[:, None] - params["inner"]["centres"]) ** 2).sum(axis=-1)
+        away = ((x[:, None] - params["inner"]["centres"][None]) ** 2).sum(axis=-1)
         # The features have a deviation of 1 for 3.46 of the target's.
-        return jnp.exp(-6 * away) @ params["outer"]["kernel"] + params["outer"]["bias"], state
+        return jnp.exp(-6 * away) @ params["outer"]["kernel"] + params["outer"]["bias"][None], state
 
     return models.from_functions(init, apply)
 
