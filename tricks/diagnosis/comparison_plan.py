@@ -9,6 +9,7 @@ from tricks.config import PERCEPTRON, Config
 _EVERYWHERE: dict[str, Any] = {
     "escape.enabled": False,
     "curvature.every_epochs": 0,
+    "diagnosis.every_epochs": 0,
     "early_stopping.patience": 0,
     "data.placement": "auto",
 }

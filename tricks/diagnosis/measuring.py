@@ -8,9 +8,21 @@ import jax
 import numpy as np
 
 from tricks import streams
-from tricks.diagnosis import comparison_plan, comparisons, subject
+from tricks.diagnosis import comparison_plan, comparisons, replay, subject
 from tricks.diagnosis.comparison_plan import Comparison
-from tricks.diagnosis.measurements import curvature, curves, duplicates, features, gaps, labels, layers, shift
+from tricks.diagnosis.measurements import (
+    curvature,
+    curves,
+    duplicates,
+    features,
+    gaps,
+    history,
+    labels,
+    layers,
+    origin,
+    shift,
+)
+from tricks.diagnosis.measurements import descent as descents
 from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
@@ -64,13 +76,18 @@ def measure(
     told("examples")
     measured |= _of_examples(run, found)
     told("layers")
+    # Those that the run itself looked at, where it did.
+    logged = history.of_records(run.records)
     batch = Batch(*gaps.taken(run.data.train, _LAYER_SAMPLE))
     points = {"initial": initial, "last": run.last}
     measured["layers"] = {
         name: layers.measure(network.apply, run.static.loss, weights, batch)
         for name, weights in points.items()
         if weights is not None
-    }
+    } | {"history": logged or (None if fast else _replayed(run, batch))}
+    if run.status == "diverged":
+        told("where it began")
+        measured["origin"] = _origin(run)
     if run.last is not None:
         told("curvature")
         measured["curvature"] = _curvature(run)
@@ -176,6 +193,28 @@ def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
     return measured
 
 
+def _replayed(run: Subject, batch: Batch) -> list[dict[str, Any]]:
+    """The layers over the steps of the run, or over the first of them."""
+    last = max((r.step for r in run.records), default=0)
+    whole = last // run.rules.steps_per_epoch * run.rules.steps_per_epoch
+    if whole == 0:
+        return []
+    found: list[dict[str, Any]] = history.measure(run.replay, batch, last_step=whole, seconds=5.0)["history"]
+    return found
+
+
+def _origin(run: Subject) -> dict[str, Any] | None:
+    """Where a value was first not finite: the steps since the newest checkpoint are taken again."""
+    state = replay.initial(run.replay).train if run.train is None else run.train
+    step = int(state.step)
+    within = step % run.rules.steps_per_epoch
+    if within:
+        # Chunks begin at the edges of an epoch's plan; an interrupted run saved between them.
+        return None
+    chunks = run.replay.chunks(step, run.rules.total_steps)
+    return origin.find(run.static, run.replay.hyper, state, chunks, run.rules, seconds=20.0)
+
+
 def _curvature(run: Subject) -> dict[str, Any]:
     count = min(_CURVATURE_SAMPLE, len(run.data.train.targets) // 2)
     rows = streams.sample(run.config.seed, "spectrum").permutation(len(run.data.train.targets))
@@ -185,5 +224,7 @@ def _curvature(run: Subject) -> dict[str, Any]:
     ]
     assert run.last is not None
     point = curvature.point_of(run.network.apply, run.static.loss, run.last, *samples)
-    found = curvature.measure(point, key=streams.vectors(run.config.seed, "spectrum"))
+    assert run.train is not None
+    descent = descents.descent_of(run.static, run.replay.hyper, run.train)
+    found = curvature.measure(point, descent=descent, key=streams.vectors(run.config.seed, "spectrum"))
     return {**found.numbers, "surface": curvature.surface(point, found)}

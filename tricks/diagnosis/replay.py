@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from tricks.config import Config
 from tricks.diagnosis import finished_run
 from tricks.training import assembly, computation, feed, programs, stored_state
 from tricks.training import setup as setups
@@ -21,6 +22,7 @@ from tricks.training.state import LoopState
 class Replay(NamedTuple):
     """What steps are taken again with. A run that escaped saddles had other weights after the first escape."""
 
+    config: Config
     setup: Setup
     hyper: Hyper
     """The numbers as arrays."""
@@ -53,8 +55,10 @@ def of_run(workdir: Path) -> Replay:
         UserError: it is no run directory, or its data cannot be loaded.
     """
     config, own = finished_run.config_of(workdir)
-    made = setups.assembled(config, own)
-    return Replay(made, programs.as_numbers(made.hyper), config.seed)
+    # One device, as most runs had; with more of them sums are rounded in another order.
+    mesh = Mesh(jax.devices()[:1], ("data",), axis_types=(AxisType.Auto,))
+    made = setups.assembled(config, own, mesh)
+    return Replay(config, made, programs.as_numbers(made.hyper), config.seed)
 
 
 def stored(replay: Replay, workdir: Path) -> LoopState | None:

@@ -5,50 +5,81 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tricks import config as configuration
 from tricks.cli.json_files import read_json
 from tricks.config import Config
 from tricks.data import Dataset
-from tricks.diagnosis import finished_run
+from tricks.diagnosis import replay
+from tricks.diagnosis.replay import Replay
 from tricks.errors import UserError
 from tricks.models import Network
-from tricks.training import assembly, configured, records, run_directory, sources, stored_weights
-from tricks.training.assembly import Hyper, Static
-from tricks.training.feed import Plan
+from tricks.training import assembly, records, run_directory
+from tricks.training.assembly import Static
 from tricks.training.loop import Rules
 from tricks.training.records import Record
 from tricks.training.sources import Sources
-from tricks.training.state import Weights
+from tricks.training.state import LoopState, TrainState, Weights, weights
 
 
 class Subject(NamedTuple):
     """What of a run directory is diagnosed."""
 
     workdir: Path
-    config: Config
-    own: Sources
-    data: Dataset
-    plan: Plan
-    static: Static
-    hyper: Hyper
-    rules: Rules
+    replay: Replay
     records: list[Record]
     summary: dict[str, Any]
     status: str
     """`completed`, `stopped early`, `interrupted`, `diverged` or `going on`."""
-    last: Weights | None
-    best: Weights | None
-    step: int
-    """Of the last weights."""
+    state: LoopState | None
+    """Of the newest checkpoint."""
     missing: list[str]
     """What there is not, in sentences."""
+
+    @property
+    def config(self) -> Config:
+        """Of the run."""
+        return self.replay.config
+
+    @property
+    def own(self) -> Sources:
+        """What of it is a person's own."""
+        return self.replay.setup.own
+
+    @property
+    def data(self) -> Dataset:
+        """Its examples."""
+        return self.replay.setup.data
+
+    @property
+    def static(self) -> Static:
+        """What its programs are compiled for."""
+        return self.replay.setup.static
+
+    @property
+    def rules(self) -> Rules:
+        """When it ends."""
+        return self.replay.setup.rules
 
     @property
     def network(self) -> Network:
         """As it is evaluated."""
         return assembly.make_network(self.static)
+
+    @property
+    def train(self) -> TrainState | None:
+        """The state of the newest checkpoint."""
+        return None if self.state is None else self.state.train
+
+    @property
+    def last(self) -> Weights | None:
+        """Its weights."""
+        return None if self.state is None else weights(self.state.train)
+
+    @property
+    def best(self) -> Weights | None:
+        """Those of the best validation."""
+        return None if self.state is None else self.state.best
 
 
 def read(workdir: Path) -> Subject:
@@ -63,23 +94,15 @@ def read(workdir: Path) -> Subject:
     Raises:
         UserError: it is no run directory, cannot be read, or holds nothing that was trained.
     """
-    config, own = finished_run.config_of(workdir)
+    found = replay.of_run(workdir)
     lines = records.read(workdir)
     summary = _summary(workdir)
     if not lines and not summary:
         raise UserError(f"--workdir {workdir} holds no {records.FILE} with a line; train it for an epoch first")
-    data = sources.load(config, own)
-    mesh = Mesh(jax.devices()[:1], ("data",), axis_types=(AxisType.Auto,))
-    plan = configured.plan_epoch(config, data, mesh)
-    steps = plan.steps_per_epoch * config.train.epochs
-    static, hyper = configured.assemble(config, data, mesh, steps, own.functions)
     status = "going on" if run_directory.in_use(workdir) else summary.get("status", "interrupted")
     missing: list[str] = []
-    last, best, step = _weights(workdir, static, missing)
-    rules = Rules(plan.steps_per_epoch, steps, config.checkpoint.every_epochs)
-    return Subject(
-        workdir, config, own, data, plan, static, hyper, rules, lines, summary, status, last, best, step, missing
-    )
+    state = _state(found, workdir, missing)
+    return Subject(workdir, found, lines, summary, status, state, missing)
 
 
 def fields_of(subject: Subject) -> dict[str, Any]:
@@ -121,21 +144,17 @@ def _summary(workdir: Path) -> dict[str, Any]:
     return found
 
 
-def _weights(workdir: Path, static: Static, missing: list[str]) -> tuple[Weights | None, Weights | None, int]:
-    folder = workdir / "checkpoints"
-    if not folder.is_dir() or not any(folder.iterdir()):
-        missing.append("what needs trained weights: the run has no checkpoint")
-        return None, None, 0
-    here = NamedSharding(static.mesh, PartitionSpec())
-    shapes = Weights(*jax.eval_shape(assembly.make_network(static).init, jax.random.key(0)))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
+def _state(found: Replay, workdir: Path, missing: list[str]) -> LoopState | None:
+    what = "what needs trained weights"
     try:
-        last, step = stored_weights.read(folder, stored_weights.LAST, like)
-        best, _ = stored_weights.read(folder, stored_weights.BEST, like)
+        state = replay.stored(found, workdir)
     except UserError as error:
-        missing.append(f"what needs trained weights: {error}")
-        return None, None, 0
-    if not all(math.isfinite(float(abs(leaf).max())) for leaf in jax.tree.leaves(last) if leaf.size):
-        missing.append("what needs trained weights: those of the checkpoint are not finite")
-        return None, None, step
-    return last, best, step
+        missing.append(f"{what}: {error}")
+        return None
+    if state is None:
+        missing.append(f"{what}: the run has no checkpoint")
+        return None
+    if not all(math.isfinite(float(abs(leaf).max())) for leaf in jax.tree.leaves(weights(state.train)) if leaf.size):
+        missing.append(f"{what}: those of the checkpoint are not finite")
+        return None
+    return state

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jax.sharding import Mesh
+
 from tricks import config_checks
 from tricks.config import Config
 from tricks.data import Dataset
@@ -50,12 +52,13 @@ def set_up(config: Config, folders: Sequence[Path] = (Path(),)) -> Setup:
     return assembled(config, own)
 
 
-def assembled(config: Config, own: Sources) -> Setup:
+def assembled(config: Config, own: Sources, mesh: Mesh | None = None) -> Setup:
     """Loads the data and assembles the run, once its functions are found.
 
     Args:
         config: one that is checked.
         own: what a person's own files come to.
+        mesh: the devices; None for all of them.
 
     Returns:
         `Setup`.
@@ -64,7 +67,7 @@ def assembled(config: Config, own: Sources) -> Setup:
         UserError: the data cannot be loaded, or the fields do not fit it.
     """
     data = sources.load(config, own)
-    mesh = feed.make_mesh()
+    mesh = mesh or feed.make_mesh()
     plan = configured.plan_epoch(config, data, mesh)
     total_steps = plan.steps_per_epoch * config.train.epochs
     static, hyper = configured.assemble(config, data, mesh, total_steps, own.functions)
