@@ -155,6 +155,15 @@ def test_pixels_that_are_hardly_ever_inked_are_no_bad_scale():
     assert (found["constant"], found["rare_count"]) == (["0, 0, 0"], 1)
 
 
+def test_where_all_columns_are_rare_they_are_judged():
+    rows = np.zeros((200, 3))
+    rows[:4, 0], rows[:4, 1] = 1, 7
+    found = features.scales(rows)
+    assert found["scale_ratio"] == pytest.approx(7, rel=1e-5)  # The rows are float32.
+    assert (found["constant"], found["rare_count"]) == (["2"], 0)
+    assert features.scales(np.array([[1.0, 0.0], [2.0, 9.0]]))["scale_ratio"] == 9
+
+
 def test_normalization_by_channel_is_one():
     images = np.random.default_rng(0).normal(size=(300, 5, 5, 2)) * np.array([0.1, 0.1, 0.1, 0.1, 3])[:, None, None]
     images = (images - images.mean()) / images.std()
