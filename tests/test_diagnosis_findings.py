@@ -30,7 +30,7 @@ def well():
         "task": {"chance_loss": 1.0, "chance_accuracy": 0.5, "batch_size": 32, "examples": {"train": 1000}},
         "curves": {"recent": 0.2, "rising": 0.1, "oscillation": 1.2, "validation_rise": 1.0, "last_train_loss": 0.02},
         "gaps": {part: {"loss": loss} for part, loss in (("train", 0.01), ("validation", 0.05), ("test", 0.06))},
-        "features": {"condition": 3.0},
+        "features": {"condition": 3.0, "condition_standardized": 3.0},
         "labels": {"imbalance_ratio": 1.1, "estimated_noise": 0.0, "noise_interval": [0.0, 0.01]},
         "recall": {"mean": 0.98, "accuracy": 0.98},
         "duplicates": {

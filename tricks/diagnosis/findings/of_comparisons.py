@@ -35,7 +35,9 @@ def _few_updates(facts: Facts) -> float:
 
 
 def _badly_scaled(facts: Facts) -> float:
-    return 1.5 if graded(facts.of("features").get("condition"), 20.0, 1000.0) >= 0.5 else 0.6
+    found = facts.of("features")
+    before, after = found.get("condition"), found.get("condition_standardized")
+    return 1.5 if before and after and before > 10 * after else 0.6
 
 
 # In the order in which they are believed where they mend about as much.
