@@ -1,7 +1,7 @@
 """Faults of the data and of the model beside it."""
 
 from benchmarks.diagnosis.case import Plant
-from benchmarks.diagnosis.programs import mnist, own
+from benchmarks.diagnosis.overrides import mnist, own
 
 _LINEAR = {"model.hidden_sizes": ()}
 _WIDE = {"model.hidden_sizes": (256, 256)}

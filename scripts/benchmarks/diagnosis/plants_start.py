@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.diagnosis.case import Plant
-from benchmarks.diagnosis.programs import network
+from benchmarks.diagnosis.overrides import network
 
 _TANH = {"model.activation": "tanh", "model.batch_norm": False}
 _HUGE_STEPS = {"schedule.shape": "exponential", "schedule.end_value": 1e-3}
@@ -39,9 +39,15 @@ PLANTS = (
     Plant("breast-cancer", "degenerate_plateau", "product of three", network("polynomial", depth=3)),
     Plant("digits-relu-deep", "degenerate_plateau", "zero weights, deep", _zeros(32, 32, 32)),
     Plant("friedman", "degenerate_plateau", "product of four", network("polynomial", depth=4)),
-    Plant("wave", "minimum", "another frequency", {"model.options.frequency": 4.7, "train.epochs": 40}, cheap=True),
+    Plant(
+        "wave",
+        "minimum",
+        "another frequency",
+        {"model.options.frequency": 4.7, "train.epochs": 40, "schedule.shape": "cosine"},
+        cheap=True,
+    ),
     Plant("xor", "minimum", "convex", {"model.hidden_sizes": (), "loss.name": "sigmoid", "optimizer.l2": 1e-3}),
-    Plant("bump", "minimum", "at the low bump", {"model.options.start": (-0.9, -0.9)}),
+    Plant("bump", "minimum", "at the low bump", {"model.options.start": (-0.9, -0.9), "schedule.shape": "cosine"}),
     Plant("rings", "minimum", "convex", {"model.hidden_sizes": (), "loss.name": "sigmoid", "optimizer.l2": 1e-3}),
     Plant("xor", "unlucky_start", "four units", {"model.hidden_sizes": (4,)}, 3),
     Plant("xor", "unlucky_start", "five units", {"model.hidden_sizes": (5,)}, 8, cheap=True),

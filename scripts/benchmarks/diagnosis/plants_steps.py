@@ -1,7 +1,7 @@
 """Faults of the steps: rate, length, batch, regularization, scales of features, and what is not finite."""
 
 from benchmarks.diagnosis.case import Plant
-from benchmarks.diagnosis.programs import network, own
+from benchmarks.diagnosis.overrides import network, own
 
 _RATE, _EPOCHS, _BATCH = "optimizer.learning_rate", "train.epochs", "data.batch_size"
 _RAW = {"data.normalization": "none"}

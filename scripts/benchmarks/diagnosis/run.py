@@ -61,6 +61,7 @@ def _work(workdir: Path, cases: Sequence[Case], diagnose: str) -> None:
     finally:
         for process in processes:
             process.terminate()
+        for process in processes:
             process.wait()
 
 

@@ -15,7 +15,7 @@ import io
 import traceback
 
 from benchmarks.diagnosis import adapter, corpus, training
-from tricks.cli import compilation_cache
+from tricks.cli import compilation_cache, convolutions
 from tricks.cli.json_files import read_json, write_json
 
 REPORTS = "reports"
@@ -24,6 +24,7 @@ REPORTS = "reports"
 def main(path: str) -> None:
     """Trains and diagnoses the cases of a job; what fails is said and left to the next call."""
     compilation_cache.enable()
+    convolutions.enable()
     job = read_json(Path(path))
     every = {case.name: case for case in corpus.cases()}
     for name in job["cases"]:
