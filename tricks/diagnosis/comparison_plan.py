@@ -80,10 +80,9 @@ def wanted(
 
 def _rate(config: Config, factor: float) -> Comparison:
     name = f"rate x {factor:g}" if factor > 1 else f"rate / {1 / factor:g}"
-    changes = {"optimizer.learning_rate": factor * config.optimizer.learning_rate}
-    if config.schedule.end_value:
-        changes["schedule.end_value"] = factor * config.schedule.end_value
-    return Comparison(name, changes)
+    rates = {"optimizer.learning_rate": config.optimizer.learning_rate, "schedule.end_value": config.schedule.end_value}
+    # As a person would write them.
+    return Comparison(name, {field: float(f"{factor * rate:.6g}") for field, rate in rates.items() if rate})
 
 
 def _unregularized(config: Config) -> list[Comparison]:

@@ -10,6 +10,8 @@ from tricks.diagnosis.findings.finding import LECTURE, Finding
 __all__ = ["LECTURE", "Finding", "rank"]
 
 _ENOUGH = 0.5
+_CONSEQUENCE = 0.6
+"""Of the strength of a cause, what a consequence of it keeps."""
 _NAMED = 0.3
 """Weaker ones are not told."""
 
@@ -60,6 +62,10 @@ _EXPLAINS = {
     "over_regularized": ("minimum",),
 }
 """What is a consequence of what; it is named after it."""
+_MECHANISMS = (
+    *("dead_units", "saturated_units", "exploding_gradients", "vanishing_gradients", "bad_initialization"),
+    *("saddle", "degenerate_plateau"),
+)
 
 
 def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
@@ -68,8 +74,12 @@ def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
         if cause in found and found[cause].strength >= _ENOUGH:
             for name in consequences:
                 if name in weaker:
-                    limit = found[cause].strength * 0.9
+                    limit = found[cause].strength * _CONSEQUENCE
                     weaker[name] = weaker[name]._replace(strength=min(weaker[name].strength, limit))
+    flexible = weaker.get("model_bias")
+    if flexible and any(weaker[name].strength >= flexible.strength for name in _MECHANISMS if name in weaker):
+        # Another network does better since what was measured in this one is not so there.
+        weaker["model_bias"] = flexible._replace(strength=flexible.strength * _CONSEQUENCE)
     return weaker
 
 

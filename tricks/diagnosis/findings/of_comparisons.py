@@ -126,13 +126,30 @@ def _weighed(name: str, strength: float, facts: Facts, highest: float) -> float:
         return strength * 0.8  # More of the same does as well.
     if name == "undertrained" and longer < _NEAR * faster:
         return strength * 0.8
-    if name == "model_bias":
-        # A larger network learns faster as well: it was the model only where nothing of the optimization helps as much.
-        others = [gain(facts.cure(*suspect.mended_by)) for suspect in SUSPECTS if suspect.name != "model_bias"] + [
-            gain(change) for change in _lucky(facts)
-        ]
-        return strength * (1.0 if max(others, default=0.0) < _NEAR * highest else 0.8)
-    return strength
+    return strength * _by_flexibility(facts, highest) if name == "model_bias" else strength
+
+
+def _by_flexibility(facts: Facts, highest: float) -> float:
+    """Whether it is its freedom that makes another network better."""
+    task = facts.of("task")
+    of_linear = ((task.get("features") or 0) + 1) * (task.get("classes") or 1)
+    if (task.get("parameters") or 0) > of_linear and gain(facts.cure("linear")) >= _NEAR * highest:
+        return 0.5  # One with less freedom does as well: it is the optimization.
+    within = gain(facts.cure("wider", "deeper"))
+    if within < _NEAR * highest and _at_a_minimum(facts):
+        return 0.5  # One of another kind, where this one stands in a pit: there may be a deeper one.
+    # A larger network learns faster as well: it was the model only where nothing of the optimization helps as much.
+    others = [gain(facts.cure(*suspect.mended_by)) for suspect in SUSPECTS if suspect.name != "model_bias"]
+    others += [gain(change) for change in _lucky(facts)]
+    return 1.0 if max(others, default=0.0) < _NEAR * highest else 0.8
+
+
+def _at_a_minimum(facts: Facts) -> bool:
+    point = facts.of("curvature")
+    smallest, loss = point.get("smallest"), point.get("loss")
+    if smallest is None or not loss:
+        return False
+    return bool(smallest > 0 and (point.get("descent_gain") or 0.0) < 0.005 * loss)
 
 
 def _told(change: Change) -> str:
