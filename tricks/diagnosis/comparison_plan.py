@@ -32,6 +32,9 @@ _REGULARIZERS = {
     "data.augment.mixup": 0.0,
 }
 
+SHARES = {"half of the examples": 0.5, "a quarter of the examples": 0.25}
+"""Nested parts of the training examples, each within the larger one."""
+
 
 class Comparison(NamedTuple):
     """One thing that is changed."""
@@ -46,7 +49,13 @@ class Comparison(NamedTuple):
 
 
 def wanted(
-    config: Config, *, train_examples: int, features: int, epochs: int, plain_features: bool
+    config: Config,
+    *,
+    train_examples: int,
+    features: int,
+    epochs: int,
+    plain_features: bool,
+    overfits: bool = False,
 ) -> list[Comparison]:
     """The comparisons that the tree of decisions asks for.
 
@@ -56,6 +65,7 @@ def wanted(
         features: of an example.
         epochs: that each trains for.
         plain_features: whether the built-in perceptron takes them.
+        overfits: whether validation lags behind training, so that it is asked what more examples would bring.
 
     Returns:
         `same` first, then one change each.
@@ -74,6 +84,7 @@ def wanted(
         *_conditioned(config),
         *_batches(config, train_examples),
         *_subset(config, train_examples),
+        *(_shares(config, train_examples) if overfits else []),
     ]
     return [one._replace(changes=everywhere | one.changes) for one in found]
 
@@ -173,6 +184,15 @@ def _subset(config: Config, train_examples: int) -> list[Comparison]:
             },
             cost=_SUBSET / train_examples,
         )
+    ]
+
+
+def _shares(config: Config, train_examples: int) -> list[Comparison]:
+    fraction = config.data.train_fraction
+    return [
+        Comparison(name, {"data.train_fraction": fraction * share}, cost=share)
+        for name, share in SHARES.items()
+        if train_examples * share >= max(config.data.batch_size, 16)
     ]
 
 
