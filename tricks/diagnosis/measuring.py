@@ -19,6 +19,7 @@ from tricks.diagnosis.measurements import (
     history,
     labels,
     layers,
+    more_data,
     origin,
     shift,
 )
@@ -33,6 +34,7 @@ _PARTS = ("train", "validation", "test")
 _SAMPLE = 2000
 _CURVATURE_SAMPLE = 1000
 _LAYER_SAMPLE = 500
+_LAGS = 0.15
 _FIRST_EPOCHS = 10
 """Of comparison runs, where the run itself had fewer because it diverged or was interrupted."""
 
@@ -95,18 +97,25 @@ def measure(
         missing.append("what needs comparison runs: --fast leaves them out")
     else:
         told("comparison runs")
-        measured["comparisons"] = compare(run, seconds=seconds, note=note)
+        overfits = _gap(measured) > _LAGS
+        measured["comparisons"] = compare(run, seconds=seconds, overfits=overfits, note=note)
+        measured["more_data"] = more_data.measure(measured["comparisons"], len(run.data.train.targets))
     return measured, missing
 
 
 def compare(
-    run: Subject, *, seconds: float, note: Callable[[int, int], None] = lambda done, total: None
+    run: Subject,
+    *,
+    seconds: float,
+    overfits: bool = False,
+    note: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Trains the comparison runs of a run.
 
     Args:
         run: as `subject.read` reads it.
         seconds: that they may take, about: for fewer epochs than the run had, where that is too little.
+        overfits: whether to ask what more examples would bring.
         note: of the steps that are done, and of all.
 
     Returns:
@@ -125,6 +134,7 @@ def compare(
         train_examples=len(run.data.train.targets),
         features=size,
         plain_features=plain,
+        overfits=overfits,
     )
     epochs = _affordable(run, plan(epochs=wanted), wanted, seconds)
     chosen = plan(epochs=epochs)
@@ -140,6 +150,15 @@ def _affordable(run: Subject, plan: list[Comparison], epochs: int, seconds: floa
         return epochs
     cost = sum(one.seeds * one.cost for one in plan) * epochs * run.rules.steps_per_epoch / rate
     return max(min(epochs, int(epochs * seconds / cost)), 1)
+
+
+def _gap(measured: Mapping[str, Any]) -> float:
+    """How far validation lags behind training, as a share of the loss of a constant answer."""
+    found, chance = measured.get("gaps"), measured["task"]["chance_loss"]
+    if not found or not chance:
+        return 0.0
+    losses = [found[part]["loss"] for part in ("train", "validation")]
+    return (losses[1] - losses[0]) / chance if None not in losses else 0.0
 
 
 def _task(run: Subject, initial: Weights) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tricks.diagnosis.comparison_plan import SHARES
 from tricks.diagnosis.facts import Change, Facts
 from tricks.diagnosis.findings.finding import Finding, graded
 
+_NO_REMEDY = ("subset", *SHARES)
 LEAST, _FULL = 0.04, 0.3
 """Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
 _RATIO = 0.8
@@ -75,7 +77,8 @@ def most(facts: Facts) -> float:
         facts: of the run.
     """
     return max(
-        [gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name != "subset"], default=0.0
+        [gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name not in _NO_REMEDY],
+        default=0.0,
     )
 
 
