@@ -97,7 +97,7 @@ def _rate(config: Config, factor: float) -> Comparison:
 
 
 def _unregularized(config: Config) -> list[Comparison]:
-    changes = {field: off for field, off in _REGULARIZERS.items() if _value(config, field) != off}
+    changes: dict[str, Any] = {field: off for field, off in _REGULARIZERS.items() if _value(config, field) != off}
     if config.optimizer.name in ("adamw", "lamb") and config.optimizer.weight_decay:
         changes["optimizer.weight_decay"] = 0.0
     if config.data.augment.function:

@@ -126,30 +126,29 @@ def _change(row: Row, partner: Row, chance: float, chance_error: float) -> Chang
         return None
     by_errors = "loss.name" in row["overrides"]
     scale = chance_error if by_errors else chance
-    values = []
-    for side in (partner, row):
-        if side["status"] == "diverged":
-            values.append((scale, scale))
-        elif by_errors:
-            train, validation = side.get("train_accuracy"), side.get("best_validation_accuracy")
-            if train is None or validation is None:
-                return None
-            values.append((1 - train, 1 - validation))
-        else:
-            train = min(v for v in (side.get("train_loss"), side.get("best_train_loss"), math.inf) if v is not None)
-            values.append((train, side.get("best_validation_loss")))
-    (base_train, base_validation), (train, validation) = values
-    if None in (base_train, base_validation, train, validation) or not scale > 0:
+    before, after = (_losses(side, scale, by_errors) for side in (partner, row))
+    if before is None or after is None or not scale > 0:
         return None
     return Change(
         row["name"],
-        (base_train - train) / scale,
-        (base_validation - validation) / scale,
-        validation / base_validation if base_validation > 0 else 1.0,
-        train,
-        validation,
+        (before[0] - after[0]) / scale,
+        (before[1] - after[1]) / scale,
+        after[1] / before[1] if before[1] > 0 else 1.0,
+        *after,
         row["overrides"],
     )
+
+
+def _losses(side: Row, scale: float, by_errors: bool) -> tuple[float, float] | None:
+    """Of training and validation, or errors where there are other losses."""
+    if side["status"] == "diverged":
+        return scale, scale
+    if by_errors:
+        found = [side.get(name) for name in ("train_accuracy", "best_validation_accuracy")]
+        return None if None in found else (1 - found[0], 1 - found[1])  # type: ignore[operator]
+    train = [loss for loss in (side.get("train_loss"), side.get("best_train_loss")) if loss is not None]
+    validation = side.get("best_validation_loss")
+    return None if not train or validation is None else (min(train), validation)
 
 
 def _middle(changes: Sequence[Change]) -> Change:

@@ -36,13 +36,11 @@ def find(facts: Facts) -> Iterator[Finding]:
     if verdict == "degenerate":
         strength = min(large, graded(train, 0.3, 0.9)) * still
         yield Finding("degenerate_plateau", strength, (f"the Hessian: {point.get('reason')}",))
-    flat = point.get("smallest"), point.get("largest")
+    low, high = point.get("smallest"), point.get("largest")
     nothing = by_escape < 0.005 and by_gradient < 0.005
-    if None not in flat and nothing and verdict != "degenerate":
-        low, high = flat
+    if low is not None and high is not None and nothing and verdict != "degenerate" and low >= -0.01 * abs(high):
         told = f"neither the gradient nor negative curvature lowers the loss by 0.5 % ({ends})"
-        if low >= -0.01 * abs(high):
-            yield Finding("minimum", large * still * 0.9, (told,))
+        yield Finding("minimum", large * still * 0.9, (told,))
     if by_gradient >= 0.01 and by_gradient >= by_escape and still > 0.8:
         told = f"the loss stands still, and one step along the gradient lowers it by {by_gradient:.1%}"
         yield Finding("stuck_not_critical", min(graded(by_gradient, 0.01, 0.1), large) * still, (told,))
