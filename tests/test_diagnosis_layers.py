@@ -183,6 +183,18 @@ def test_the_ratio_of_signals_tells_vanishing_and_exploding_from_healthy(activat
     assert len(found["layers"]) == 7
 
 
+def test_a_network_whose_statistics_hang_on_dropout_is_seen_with_the_running_ones():
+    def apply(params, state, x, *, rng):
+        mean = state["mean"] if rng is None else x.mean(0)
+        return (x - mean[None]) @ params["w"], {"mean": mean}
+
+    network = from_functions(lambda key: ({"w": jnp.ones((4, 1))}, {"mean": jnp.ones(4)}), apply)
+    both = Weights(*network.init(jax.random.key(0)))
+    found = layers.measure(network.apply, losses.squared_error, both, Batch(jnp.asarray(X), jnp.zeros(6)))
+    assert found["mode"] == "running statistics, no dropout"
+    assert found["loss"] == pytest.approx(np.mean((X - 1).sum(1) ** 2), rel=1e-5)
+
+
 def test_update_ratios_are_shares_of_the_weights():
     before = {"a": {"w": jnp.array([3.0, 4.0])}, "b": {"w": jnp.zeros(2)}, "c": {"w": jnp.zeros(2)}}
     after = {"a": {"w": jnp.array([3.0, 3.0])}, "b": {"w": jnp.ones(2)}, "c": {"w": jnp.zeros(2)}}

@@ -1,5 +1,6 @@
 """What goes forward and backward through the layers of a network, whoever wrote it."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ __all__ = [
     "layers_of",
     "measure",
     "of_network",
+    "takes_batch_statistics",
     "update_ratios",
 ]
 
@@ -71,18 +73,42 @@ def of_network(apply: Callable[..., Any], loss: Loss, model_state: Any, *, batch
         apply: of a `tricks.models.Network`.
         loss: what is minimized.
         model_state: running statistics.
-        batch_statistics: normalize with those of the batch, as training does; otherwise with the running ones.
+        batch_statistics: normalize with those of the batch, as training does, where the network takes that; otherwise
+            with the running ones.
 
     Returns:
         What `measure` takes.
     """
-    statistics = batch_statistics and bool(jax.tree.leaves(model_state))
 
     def subject(params: Any, batch: Batch) -> tuple[jax.Array, Any]:
+        statistics = batch_statistics and takes_batch_statistics(apply, params, model_state, batch.features)
         outputs, _ = apply(params, model_state, batch.features, rng=None, batch_statistics=statistics)
         return jnp.mean(loss(outputs, batch.targets)["loss"]), outputs
 
     return subject
+
+
+def takes_batch_statistics(apply: Callable[..., Any], params: Any, model_state: Any, features: Any) -> bool:
+    """Whether a network normalizes with the statistics of a batch where it neither drops nor adds noise.
+
+    Args:
+        apply: of a `tricks.models.Network`.
+        params: of the network.
+        model_state: running statistics.
+        features: of a batch.
+
+    Returns:
+        False for a network without such statistics, and for one whose statistics and dropout hang on one switch.
+
+    >>> takes_batch_statistics(lambda *arguments, **mode: (None, {}), {}, {}, jnp.ones((2, 1)))
+    False
+    """
+    if not jax.tree.leaves(model_state):
+        return False
+    with contextlib.suppress(ValueError):
+        jax.eval_shape(functools.partial(apply, rng=None, batch_statistics=True), params, model_state, features)
+        return True
+    return False
 
 
 def measure(subject: Subject, params: Any, batch: Any) -> Figures:
