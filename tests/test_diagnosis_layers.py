@@ -161,6 +161,14 @@ def test_figures_are_those_of_the_formulas():
     assert found["gradient_ratio"] == pytest.approx(relu["signal"] / tanh["signal"])
 
 
+def test_gradients_go_by_the_rules_that_a_network_has_of_its_own():
+    def subject(w, x):
+        return jnp.mean(_straight_through(x @ w["a"])), None
+
+    found = figures.glance(subject, {"a": jnp.ones((4, 1))}, X)
+    np.testing.assert_allclose(found.gradient["a"][:, 0], X.mean(0), atol=1e-6)
+
+
 @functools.cache
 def _of_depth(activation):
     network = multilayer_perceptron(
