@@ -161,6 +161,14 @@ def test_figures_are_those_of_the_formulas():
     assert found["gradient_ratio"] == pytest.approx(relu["signal"] / tanh["signal"])
 
 
+def test_gradients_go_by_the_rules_that_a_network_has_of_its_own():
+    def subject(w, x):
+        return jnp.mean(_straight_through(x @ w["a"])), None
+
+    found = figures.glance(subject, {"a": jnp.ones((4, 1))}, X)
+    np.testing.assert_allclose(found.gradient["a"][:, 0], X.mean(0), atol=1e-6)
+
+
 @functools.cache
 def _of_depth(activation):
     network = multilayer_perceptron(
@@ -181,6 +189,18 @@ def test_the_ratio_of_signals_tells_vanishing_and_exploding_from_healthy(activat
     assert low < found["gradient_ratio"] < high
     assert found["mode"] == "no dropout"
     assert len(found["layers"]) == 7
+
+
+def test_a_network_whose_statistics_hang_on_dropout_is_seen_with_the_running_ones():
+    def apply(params, state, x, *, rng):
+        mean = state["mean"] if rng is None else x.mean(0)
+        return (x - mean[None]) @ params["w"], {"mean": mean}
+
+    network = from_functions(lambda key: ({"w": jnp.ones((4, 1))}, {"mean": jnp.ones(4)}), apply)
+    both = Weights(*network.init(jax.random.key(0)))
+    found = layers.measure(network.apply, losses.squared_error, both, Batch(jnp.asarray(X), jnp.zeros(6)))
+    assert found["mode"] == "running statistics, no dropout"
+    assert found["loss"] == pytest.approx(np.mean((X - 1).sum(1) ** 2), rel=1e-5)
 
 
 def test_update_ratios_are_shares_of_the_weights():

@@ -44,6 +44,8 @@ class Flat(NamedTuple):
     steps: tuple[Step, ...]
     """In the order of computation."""
     outputs: tuple[int, ...]
+    has_lost_rules: bool = False
+    """Whether a call with derivatives of its own was opened: those of this function are not those of the original."""
 
 
 def body_of(equation: Any) -> Any:
@@ -75,6 +77,7 @@ def flatten(traced: Any, stays_whole: Callable[[Any], bool] = lambda equation: F
     """
     constants: dict[int, Any] = {}
     steps: list[Step] = []
+    lost: list[str] = []
     places = iter(range(2**62))
 
     def constant(value: Any) -> int:
@@ -97,13 +100,14 @@ def flatten(traced: Any, stays_whole: Callable[[Any], bool] = lambda equation: F
                 given = tuple(next(places) for _ in equation.outvars)
                 steps.append(Step(equation, taken, given))
             else:
+                lost.extend([equation.primitive.name] * equation.primitive.name.startswith("custom_"))
                 given = add(body, taken)
             known |= dict(zip(equation.outvars, given, strict=True))
         return tuple(map(place, jaxpr.outvars))
 
     inputs = tuple(next(places) for _ in traced.jaxpr.invars)
     outputs = add(traced, inputs)
-    return Flat(inputs, constants, tuple(steps), outputs)
+    return Flat(inputs, constants, tuple(steps), outputs, bool(lost))
 
 
 def _closed_body(equation: Any) -> Any:

@@ -13,7 +13,7 @@ from tricks.data import Split, draw
 from tricks.losses import Batch
 from tricks.training import assembly, layers
 from tricks.training.assembly import Hyper, Static
-from tricks.training.programs import as_numbers, later, quickly_compiled
+from tricks.training.programs import as_numbers, quickly_compiled
 from tricks.training.state import TrainState
 
 Numbers = dict[str, jax.Array]
@@ -35,7 +35,7 @@ def make_measure(
         seed: of the sample.
 
     Returns:
-        A function that compiles once, in another thread. Its numbers: for each layer `gradient_norm/LAYER` and
+        A function that compiles once. Its numbers: for each layer `gradient_norm/LAYER` and
         `update_ratio/LAYER`, |change| / |weights| of the step that this gradient would make, `dead/ACTIVATION` and
         `saturated/ACTIVATION`, shares; and `dead` and `saturated`, the largest of each.
     """
@@ -43,7 +43,7 @@ def make_measure(
     count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
     (sample,) = draw(split, [count], streams.sample(seed, "diagnosis"))
     batch = jax.device_put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
-    program = compiled(static, numbers, batch)
+    program = compiled(static)
 
     def measure(state: TrainState) -> dict[str, float]:
         return {name: float(value) for name, value in jax.device_get(program(numbers, state, batch)).items()}
@@ -51,22 +51,17 @@ def make_measure(
     return measure
 
 
-def compiled(static: Static, hyper: Hyper, batch: Batch) -> Callable[[Hyper, TrainState, Batch], Numbers]:
-    """Begins to compile what `make_measure` calls.
+@functools.lru_cache(maxsize=8)
+def compiled(static: Static) -> Callable[[Hyper, TrainState, Batch], Numbers]:
+    """`numbers_of`, compiled when it is called first.
 
     Args:
         static: what is fixed.
-        hyper: the numbers, as arrays.
-        batch: the sample.
 
     Returns:
         `program(hyper, state, batch) -> numbers`.
     """
-    here = NamedSharding(static.mesh, PartitionSpec())
-    shapes = jax.eval_shape(lambda: assembly.init(static, hyper, jax.random.key(0)))
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
-    traced = jax.jit(functools.partial(numbers_of, static)).trace(hyper, state, batch)
-    return later(traced, quickly_compiled(static.mesh))
+    return jax.jit(functools.partial(numbers_of, static), compiler_options=quickly_compiled(static.mesh))
 
 
 def numbers_of(static: Static, hyper: Hyper, state: TrainState, batch: Batch) -> Numbers:

@@ -1,5 +1,6 @@
 """What goes forward and backward through the layers of a network, whoever wrote it."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ __all__ = [
     "layers_of",
     "measure",
     "of_network",
+    "takes_batch_statistics",
     "update_ratios",
 ]
 
@@ -71,18 +73,48 @@ def of_network(apply: Callable[..., Any], loss: Loss, model_state: Any, *, batch
         apply: of a `tricks.models.Network`.
         loss: what is minimized.
         model_state: running statistics.
-        batch_statistics: normalize with those of the batch, as training does; otherwise with the running ones.
+        batch_statistics: normalize with those of the batch, as training does, where the network takes that; otherwise
+            with the running ones.
 
     Returns:
         What `measure` takes.
     """
-    statistics = batch_statistics and bool(jax.tree.leaves(model_state))
 
     def subject(params: Any, batch: Batch) -> tuple[jax.Array, Any]:
-        outputs, _ = apply(params, model_state, batch.features, rng=None, batch_statistics=statistics)
+        statistics = batch_statistics and bool(jax.tree.leaves(model_state))
+        inputs = params, model_state, batch.features
+        try:
+            outputs, _ = apply(*inputs, rng=None, batch_statistics=statistics)
+        except ValueError:
+            if not statistics or takes_batch_statistics(apply, *inputs):
+                raise
+            outputs, _ = apply(*inputs, rng=None, batch_statistics=False)
         return jnp.mean(loss(outputs, batch.targets)["loss"]), outputs
 
     return subject
+
+
+def takes_batch_statistics(apply: Callable[..., Any], params: Any, model_state: Any, features: Any) -> bool:
+    """Whether a network normalizes with the statistics of a batch where it neither drops nor adds noise.
+
+    Args:
+        apply: of a `tricks.models.Network`.
+        params: of the network.
+        model_state: running statistics.
+        features: of a batch.
+
+    Returns:
+        False for a network without such statistics, and for one whose statistics and dropout hang on one switch.
+
+    >>> takes_batch_statistics(lambda *arguments, **mode: (None, {}), {}, {}, jnp.ones((2, 1)))
+    False
+    """
+    if not jax.tree.leaves(model_state):
+        return False
+    with contextlib.suppress(ValueError):
+        jax.eval_shape(functools.partial(apply, rng=None, batch_statistics=True), params, model_state, features)
+        return True
+    return False
 
 
 def measure(subject: Subject, params: Any, batch: Any) -> Figures:
@@ -105,15 +137,13 @@ def measure(subject: Subject, params: Any, batch: Any) -> Figures:
     (('in', 'out'), [3.0, 1.0], [0.5])
     """
     flat, places = _found(subject, params, batch)
-    (loss, outputs), gradient = jax.value_and_grad(subject, has_aux=True)(params, batch)
-    values, signals = _signals(flat, places, params, batch)
+    loss, outputs, values, gradient, signals = _both_ways(subject, flat, places, params, batch)
     groups = layers_of(params, first_uses(flat)[: len(jax.tree.leaves(params))])
-    known = jax.tree.leaves(outputs)
     nothing = jnp.full([], jnp.nan)
     return Figures(
         loss=loss,
-        output_scale=_scale(known[0]) if known else nothing,
-        output_similarity=_similarity(known[0]) if known else nothing,
+        output_scale=_scale(outputs[0]) if outputs else nothing,
+        output_similarity=_similarity(outputs[0]) if outputs else nothing,
         of_layers=_of_layers(groups, params, gradient),
         of_activations=_of_activations(places, values, signals),
         layers=tuple(groups),
@@ -153,20 +183,14 @@ def glance(subject: Subject, params: Any, batch: Any) -> Glance:
     (3.0, 0.5, {})
     """
     flat, places = _found(subject, params, batch)
-    gradient = jax.grad(subject, has_aux=True)(params, batch)[0]
+    _, _, values, gradient, _ = _both_ways(subject, flat, places, params, batch, signals=False)
     slopes = jax.tree.leaves(gradient)
-    values: dict[int, jax.Array] = {}
-
-    def see(step: Step, found: list[Any]) -> list[Any]:
-        values.update(zip(step.outputs, found, strict=True))
-        return found
-
-    evaluate(flat, jax.tree.leaves((params, batch)), see)
     groups = layers_of(params, first_uses(flat)[: len(slopes)])
+    shares = list(zip(places, values, strict=True))
     return Glance(
         {name: _norm([slopes[leaf] for leaf in leaves]) for name, leaves in groups.items()},
-        {place.name: _dead(values[place.value]) for place in places if place.kind not in SATURATED},
-        {place.name: _saturated(place.kind, values[place.value]) for place in places if place.kind in SATURATED},
+        {place.name: _dead(value) for place, value in shares if place.kind not in SATURATED},
+        {place.name: _saturated(place.kind, value) for place, value in shares if place.kind in SATURATED},
         gradient,
     )
 
@@ -233,29 +257,33 @@ def _before_outputs(flat: Flat, structure: Any) -> set[int]:
     return wanted
 
 
-def _signals(flat: Flat, places: list[Place], params: Any, batch: Any) -> tuple[list[jax.Array], list[jax.Array]]:
-    """The values of the activations, and the gradient of each example's loss by them."""
-    wanted, arguments = {place.value for place in places}, jax.tree.leaves((params, batch))
+def _both_ways(
+    subject: Subject, flat: Flat, places: list[Place], params: Any, batch: Any, *, signals: bool = True
+) -> tuple[jax.Array, list[Any], list[jax.Array], Any, list[jax.Array]]:
+    """The loss, the leaves of the outputs, the values of the activations, and the gradients by the parameters and of
+    each example's loss by the activations."""
+    wanted = {place.value for place in places}
+    kinds = {step.outputs[0]: step.equation.outvars[0].aval for step in flat.steps if wanted & {*step.outputs[:1]}}
 
-    def run(shifts: Mapping[int, jax.Array] | None) -> tuple[Any, dict[int, jax.Array]]:
+    def run(params: Any, shifts: Mapping[int, jax.Array]) -> tuple[Any, Any]:
         values: dict[int, jax.Array] = {}
 
         def see(step: Step, found: list[Any]) -> list[Any]:
-            (place,) = step.outputs[:1]
-            if place not in wanted:
-                return found
-            values[place] = found[0]
-            return found if shifts is None else [found[0] + shifts[place]]
+            place = step.outputs[0] if step.outputs else -1
+            if place in wanted:
+                values[place] = found[0]
+            return [found[0] + shifts[place]] if place in shifts else found
 
-        return evaluate(flat, arguments, see)[0], values
+        loss, *outputs = evaluate(flat, jax.tree.leaves((params, batch)), see)
+        return loss, (outputs, values)
 
-    if not places:
-        return [], []
-    shapes = jax.eval_shape(lambda: run(None)[1])
-    zeros = {place: jnp.zeros(shape.shape, shape.dtype) for place, shape in shapes.items()}
-    signals, values = jax.grad(run, has_aux=True)(zeros)
+    shifts = {place: jnp.zeros(kind.shape, kind.dtype) for place, kind in kinds.items() if signals}
+    (loss, (outputs, values)), (gradient, by_shift) = jax.value_and_grad(run, (0, 1), has_aux=True)(params, shifts)
+    if flat.has_lost_rules:
+        gradient = jax.grad(subject, has_aux=True)(params, batch)[0]
     examples = len(jax.tree.leaves(batch)[0])
-    return [values[p.value] for p in places], [examples * signals[p.value] for p in places]
+    of_examples = [examples * by_shift[place.value] for place in places if signals]
+    return loss, outputs, [values[place.value] for place in places], gradient, of_examples
 
 
 def _of_layers(groups: Mapping[str, list[int]], params: Any, gradient: Any) -> dict[str, jax.Array]:

@@ -27,14 +27,16 @@ def measure(
         loss: what is minimized; without decays.
         weights: of the network.
         batch: examples, some hundred or more.
-        batch_statistics: False normalizes with the running statistics.
+        batch_statistics: False normalizes with the running statistics, as is done anyway with a network that takes
+            those of a batch only together with dropout.
 
     Returns:
         As `as_plain` gives it, with the `mode`.
     """
     figures = _compiled(apply, loss, batch_statistics)(weights, batch)
-    statistics = "batch statistics" if batch_statistics and jax.tree.leaves(weights.model_state) else "no batch"
-    mode = f"{statistics}, no dropout" if statistics != "no batch" else "no dropout"
+    of_batch = batch_statistics and layers.takes_batch_statistics(apply, *weights, batch.features)
+    statistics = "batch statistics, " if of_batch else "running statistics, " if weights.model_state else ""
+    mode = f"{statistics}no dropout"
     return {**as_plain(figures), "mode": mode, "examples": len(batch.targets)}
 
 
