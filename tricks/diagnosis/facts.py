@@ -1,6 +1,5 @@
 """What the measurements say in the units that findings are made of: shares of what a constant answer loses."""
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
