@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
+from scipy.special import softmax
 
 from tricks import streams
 from tricks.diagnosis import comparison_plan, comparisons, replay, subject
@@ -27,7 +29,9 @@ from tricks.diagnosis.measurements import descent as descents
 from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
+from tricks.models import Network
 from tricks.training import sources
+from tricks.training.programs import run_once
 from tricks.training.state import Weights
 
 _PARTS = ("train", "validation", "test")
@@ -66,7 +70,8 @@ def measure(
     told("answers")
     network = run.network
     splits = {part: gaps.taken(getattr(run.data, part), _SAMPLE) for part in _PARTS}
-    initial = Weights(*jax.jit(network.init)(streams.training_keys(jax.random.key(run.config.seed)).initialization))
+    start = jax.jit(network.init, compiler_options=run_once(run.static.mesh))
+    initial = Weights(*start(streams.training_keys(jax.random.key(run.config.seed)).initialization))
     found: dict[str, Answers] = {}
     if run.last is not None:
         found = gaps.answers(network, run.static.loss, run.last, splits)
@@ -75,24 +80,19 @@ def measure(
             measured["gaps"]["best"] = gaps.measure(gaps.answers(network, run.static.loss, run.best, splits))
         measured["recall"] = _recall(run, found, splits)
     measured["task"] = _task(run, initial)
-    told("examples")
-    measured |= _of_examples(run, found)
-    told("layers")
-    # Those that the run itself looked at, where it did.
-    logged = history.of_records(run.records)
-    batch = Batch(*gaps.taken(run.data.train, _LAYER_SAMPLE))
-    points = {"initial": initial, "last": run.last}
-    measured["layers"] = {
-        name: layers.measure(network.apply, run.static.loss, weights, batch)
-        for name, weights in points.items()
-        if weights is not None
-    } | {"history": logged or (None if fast else _replayed(run, batch))}
+    with ThreadPoolExecutor(1) as beside:
+        # One core compiles while the other looks at the examples.
+        point = beside.submit(_curvature, run) if run.last is not None else None
+        told("examples")
+        measured |= _of_examples(run, found)
+        told("layers")
+        measured["layers"] = _layers(run, network, initial, fast=fast)
+        if point is not None:
+            told("curvature")
+            measured["curvature"] = point.result()
     if run.status == "diverged":
         told("where it began")
         measured["origin"] = _origin(run)
-    if run.last is not None:
-        told("curvature")
-        measured["curvature"] = _curvature(run)
     if fast:
         missing.append("what needs comparison runs: --fast leaves them out")
     else:
@@ -195,13 +195,26 @@ def _recall(run: Subject, found: Mapping[str, Answers], splits: Mapping[str, Any
     return {"classes": of_class, "mean": float(np.mean([*of_class.values()])), "accuracy": float(right.mean())}
 
 
+def _layers(run: Subject, network: Network, initial: Weights, *, fast: bool) -> dict[str, Any]:
+    batch = Batch(*gaps.taken(run.data.train, _LAYER_SAMPLE))
+    points = {"initial": initial, "last": run.last}
+    found: dict[str, Any] = {
+        name: layers.measure(network.apply, run.static.loss, weights, batch)
+        for name, weights in points.items()
+        if weights is not None
+    }
+    # Those that the run itself looked at, where it did.
+    logged = history.of_records(run.records)
+    return found | {"history": logged or (None if fast else _replayed(run, batch))}
+
+
 def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
     data = run.data
     splits = {part: (split.features, split.targets) for part in _PARTS for split in [getattr(data, part)]}
     predictions = None
     if run.config.loss.name == "cross_entropy" and data.classes and data.train.targets.ndim == 1 and found:
         whole = [part for part in ("validation", "test") if len(getattr(data, part).targets) <= _SAMPLE]
-        predictions = {part: np.asarray(jax.nn.softmax(found[part].outputs)) for part in whole}
+        predictions = {part: softmax(found[part].outputs, axis=-1) for part in whole}
     measured = {
         "features": features.scales(data.train.features, data.columns),
         "duplicates": duplicates.shares(splits),

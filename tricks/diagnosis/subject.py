@@ -1,10 +1,10 @@
 """A run as the diagnosis reads it: also one that diverged, was interrupted, or goes on."""
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from tricks import config as configuration
 from tricks.cli.json_files import read_json
@@ -154,7 +154,7 @@ def _state(found: Replay, workdir: Path, missing: list[str]) -> LoopState | None
     if state is None:
         missing.append(f"{what}: the run has no checkpoint")
         return None
-    if not all(math.isfinite(float(abs(leaf).max())) for leaf in jax.tree.leaves(weights(state.train)) if leaf.size):
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(weights(state.train)))):
         missing.append(f"{what}: those of the checkpoint are not finite")
         return None
     return state

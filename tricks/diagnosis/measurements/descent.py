@@ -1,5 +1,6 @@
 """How large a step of an optimizer may be beside the curvature, before it climbs."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ def descent_of(static: Static, hyper: Hyper, state: TrainState) -> Descent | Non
         return Descent(*rates, limit)
     if int(state.step) == 0:
         return None
-    return Descent(*rates, limit, _scale(static.optimizer, numbers, state))
+    return Descent(*rates, limit, jax.jit(functools.partial(_scale, static.optimizer, numbers))(state))
 
 
 def stability_limit(optimizer: str, numbers: Mapping[str, Any]) -> float:

@@ -1,7 +1,8 @@
 """What the network makes of each part of the data, with intervals, and what a constant answer would."""
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from scipy.optimize import minimize
 
 from tricks.data import Split
 from tricks.losses import Loss
-from tricks.models import Network
+from tricks.models import Apply, Network
 from tricks.training.state import Weights
 
 _BATCH = 500
@@ -52,12 +53,17 @@ def answers(network: Network, loss: Loss, weights: Weights, splits: Mapping[str,
         The outputs and the measures of each example.
     """
 
+    run = _compiled(network.apply, loss)
+    return {name: _answers(run, weights, split) for name, split in splits.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(apply: Apply, loss: Loss) -> Callable[[Weights, Any, Any], tuple[Any, Any]]:
     def of_batch(weights: Weights, features: Any, targets: Any) -> tuple[Any, Any]:
-        outputs, _ = network.apply(weights.params, weights.model_state, features, rng=None)
+        outputs, _ = apply(weights.params, weights.model_state, features, rng=None)
         return outputs, loss(outputs, targets)
 
-    run = jax.jit(of_batch)
-    return {name: _answers(run, weights, split) for name, split in splits.items()}
+    return jax.jit(of_batch)
 
 
 def _answers(run: Any, weights: Weights, split: Split) -> Answers:
@@ -139,18 +145,21 @@ def of_constant(loss: Loss, targets: np.ndarray, outputs: Any) -> dict[str, floa
         return None
     shape = leaves[0].shape[1:]
 
-    def means(flat: jax.Array) -> dict[str, jax.Array]:
+    def mean_loss(flat: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         answer = jnp.broadcast_to(flat.reshape(1, *shape), (len(targets), *shape))
         same = jax.tree.unflatten(jax.tree.structure(outputs), [answer])
-        return jax.tree.map(jnp.mean, loss(same, jnp.asarray(targets)))
+        means = jax.tree.map(jnp.mean, loss(same, jnp.asarray(targets)))
+        return means["loss"], means
 
-    gradient = jax.jit(jax.value_and_grad(lambda flat: means(flat)["loss"]))
+    gradient = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
+    kind = np.dtype(leaves[0].dtype)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = jax.device_get(gradient(jnp.asarray(flat, leaves[0].dtype)))
+        (value, _), slope = jax.device_get(gradient(flat.astype(kind)))
         return float(value), np.asarray(slope, np.float64)
 
     found = minimize(objective, np.zeros(math.prod(shape)), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     if not math.isfinite(found.fun):
         return None
-    return {name: float(value) for name, value in jax.device_get(means(jnp.asarray(found.x, leaves[0].dtype))).items()}
+    (_, means), _ = jax.device_get(gradient(found.x.astype(kind)))
+    return {name: float(value) for name, value in means.items()}
