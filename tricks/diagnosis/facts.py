@@ -36,7 +36,8 @@ class Facts(NamedTuple):
     """Of the run, in evaluation mode, over the loss of the best constant answer; likewise the others."""
     validation: float | None
     test: float | None
-    best_validation: float | None
+    uncertainty: float
+    """Half the width of the interval of the validation loss, likewise."""
     changes: Mapping[str, Change]
     seeds: tuple[Change, ...]
     """Other seeds of the same."""
@@ -79,13 +80,14 @@ def derive(measured: Mapping[str, Any]) -> Facts:
     validation = share(_get(measured, "gaps", "validation", "loss"))
     if validation is None:
         validation = share(_get(measured, "curves", "last_validation_loss"))
+    interval = _get(measured, "gaps", "validation", "interval")
     return Facts(
         measured,
         chance,
         train,
         validation,
         share(_get(measured, "gaps", "test", "loss")),
-        share(_get(measured, "curves", "best_validation_loss")),
+        (share(interval[1] - interval[0]) or 0.0) / 2 if interval else 0.0,
         changes,
         seeds,
         tuple(dict.fromkeys(row["name"] for row in rows if row["status"] == "diverged")),

@@ -62,6 +62,12 @@ _EXPLAINS = {
     "over_regularized": ("minimum",),
 }
 """What is a consequence of what; it is named after it."""
+_CLEAR = 0.7
+_OF_TRAINING = {
+    *("rate_too_small", "rate_too_large", "undertrained", "overfitting", "model_bias", "minimum", "unlucky_start"),
+    *("stuck_not_critical", "batch_too_large", "over_regularized"),
+}
+"""What follows from a start that was bad."""
 _MECHANISMS = (
     *("dead_units", "saturated_units", "exploding_gradients", "vanishing_gradients", "bad_initialization"),
     *("saddle", "degenerate_plateau"),
@@ -76,6 +82,10 @@ def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
                 if name in weaker:
                     limit = found[cause].strength * _CONSEQUENCE
                     weaker[name] = weaker[name]._replace(strength=min(weaker[name].strength, limit))
+    at_the_start = max((one.strength for one in weaker.values() if one.before_training), default=0.0)
+    if at_the_start >= _CLEAR:
+        for name in _OF_TRAINING & set(weaker):
+            weaker[name] = weaker[name]._replace(strength=weaker[name].strength * _CONSEQUENCE)
     flexible = weaker.get("model_bias")
     if flexible and any(weaker[name].strength >= flexible.strength for name in _MECHANISMS if name in weaker):
         # Another network does better since what was measured in this one is not so there.

@@ -13,6 +13,8 @@ class Finding(NamedTuple):
     """From 0 to 1, how far the evidence goes: one half where it just suffices."""
     evidence: tuple[str, ...]
     """Sentences with their numbers."""
+    before_training: bool = False
+    """Whether it was there before the first step, and so is no consequence of the training."""
 
 
 LECTURE = {

@@ -8,9 +8,10 @@ from tricks.diagnosis.facts import Change, Facts
 from tricks.diagnosis.findings.finding import Finding, graded
 
 _NO_REMEDY = ("subset", *SHARES)
-LEAST, _FULL = 0.04, 0.3
+LEAST, _FULL = 0.05, 0.3
 """Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
 _RATIO = 0.8
+_SEEN = 1.4
 _NEAR = 0.7
 """Of the most that any change brought, what another must bring to be taken for the cause instead."""
 
@@ -56,15 +57,19 @@ SUSPECTS = (
 )
 
 
-def gain(change: Change | None) -> float:
+def gain(change: Change | None, *, seen: bool = False) -> float:
     """What a change brought to validation, as far as training has gained too and it is no mere trifle of the loss.
 
     Args:
         change: by a comparison; None for none.
+        seen: whether what it mends was measured besides: then training alone may show that it did, as long as
+            validation is not worse.
 
     Returns:
         A share of all there is to learn; 0 where it did not help.
     """
+    if change is not None and seen and change.validation_ratio < 1:
+        return max(change.train_gain, change.validation_gain, 0.0)
     if change is None or change.validation_ratio > _RATIO:
         return 0.0
     return max(min(change.validation_gain, 2 * change.train_gain), 0.0)
@@ -99,16 +104,25 @@ def find(facts: Facts) -> Iterator[Finding]:
     """
     highest = most(facts)
     if highest <= 0:
-        return
+        highest = LEAST
     yield from _unlucky(facts, highest)
     for suspect in SUSPECTS:
         change = facts.cure(*suspect.mended_by)
-        brought, fits = gain(change), suspect.fits(facts)
+        fits = suspect.fits(facts)
+        brought = gain(change, seen=fits >= _SEEN)
         if change is None or brought <= 0 or fits <= 0:
             continue
-        share = min(brought / highest, 1.0) * fits
-        strength = graded(brought, LEAST, _FULL) * min(share / _NEAR, 1.0) * min(0.75 + 0.25 * fits * share, 1.0)
+        # Errors are no losses: of those it is asked how many are left.
+        mended = 1 - change.validation_ratio if "loss.name" in change.overrides else brought / highest
+        share = min(mended, 1.0) * fits
+        strength = _clear(brought, facts) * min(share / _NEAR, 1.0) * min(0.75 + 0.25 * fits * share, 1.0)
         yield Finding(suspect.name, _weighed(suspect.name, strength, facts, highest), (_told(change),))
+
+
+def _clear(brought: float, facts: Facts) -> float:
+    """Few validation examples tell small gains by chance."""
+    least = max(LEAST, facts.uncertainty)
+    return graded(brought, least, max(_FULL, 2 * least))
 
 
 def _unlucky(facts: Facts, highest: float) -> Iterator[Finding]:
@@ -120,7 +134,7 @@ def _unlucky(facts: Facts, highest: float) -> Iterator[Finding]:
                 f"{len(facts.seeds)} other seeds of the same training reach a validation loss of "
                 f"{', '.join(f'{one.validation:.3g}' for one in facts.seeds)}",
             )
-            yield Finding("unlucky_start", graded(brought, LEAST, _FULL) * min(share / _NEAR, 1.0), told)
+            yield Finding("unlucky_start", _clear(brought, facts) * min(share / _NEAR, 1.0), told)
 
 
 def _weighed(name: str, strength: float, facts: Facts, highest: float) -> float:

@@ -20,12 +20,17 @@ def find(facts: Facts) -> Iterator[Finding]:
         Findings, also weak ones.
     """
     initial, last = facts.of("layers").get("initial"), facts.of("layers").get("last")
-    for when, found in (("before the first step", initial), ("at the end", last)):
-        if found:
-            yield from _gradients(facts, found, when)
-            yield from _units(facts, found, when)
     if initial:
-        yield from _start(facts, initial)
+        when = "before the first step"
+        for finding in (
+            *_gradients(facts, initial, when),
+            *_units(facts, initial, when),
+            *_start(facts, initial),
+        ):
+            yield finding._replace(before_training=True)
+    if last:
+        yield from _gradients(facts, last, "at the end")
+        yield from _units(facts, last, "at the end")
 
 
 def harm(facts: Facts) -> float:
@@ -47,8 +52,8 @@ def _gradients(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Fi
         return
     ratio = signals[0] / signals[-1]
     told = f"{when} the gradient at the first of {len(signals)} activations is {ratio:.2g} times that at the last"
-    yield Finding("vanishing_gradients", graded(1 / ratio, 30.0, 1000.0) * harm(facts), (told,))
-    yield Finding("exploding_gradients", graded(ratio, 30.0, 1000.0) * harm(facts), (told,))
+    yield Finding("vanishing_gradients", graded(1 / ratio, 30.0, 300.0) * harm(facts), (told,))
+    yield Finding("exploding_gradients", graded(ratio, 30.0, 300.0) * harm(facts), (told,))
 
 
 def _units(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:
@@ -74,9 +79,24 @@ def _start(facts: Facts, initial: Mapping[str, Any]) -> Iterator[Finding]:
     if facts.chance and initial.get("loss") is not None:
         share = initial["loss"] / facts.chance
         told = f"before the first step the loss is {share:.3g} times that of the best constant answer"
-        yield Finding("bad_initialization", graded(share, 4.0, 40.0) * harm(facts), (told,))
+        yield Finding("bad_initialization", graded(share, 5.0, 40.0) * harm(facts), (told,))
+        yield from _flat_loss(facts, initial, share)
     similarity = initial.get("output_similarity")
     scale = initial.get("output_scale")
     if scale is not None and similarity is not None and scale < 1e-3:
         told = f"before the first step all outputs are alike: their root mean square is {scale:.2g}"
         yield Finding("bad_initialization", graded(1e-3 / max(scale, 1e-12), 1.0, 100.0) * harm(facts), (told,))
+
+
+def _flat_loss(facts: Facts, initial: Mapping[str, Any], share: float) -> Iterator[Finding]:
+    """A loss above that of a constant answer whose gradient by the last layer is nearly 0: it has a flat part, as the
+    squared error after a softmax or sigmoid has where the answer is quite wrong."""
+    slope = (initial.get("layers") or [{}])[-1].get("gradient_norm")
+    if slope is None or not 1.25 < share < 5:
+        return
+    steepness = max(slope / initial["loss"], 1e-12)
+    told = (
+        f"before the first step the loss is {share:.3g} times that of the best constant answer, and its gradient by the "
+        f"last layer only {steepness:.1g} of it"
+    )
+    yield Finding("saturated_loss", graded(0.05 / steepness, 1.0, 5.0) * harm(facts), (told,))
