@@ -31,10 +31,12 @@ def _non_finite(facts: Facts) -> Iterator[Finding]:
 def _overfitting(facts: Facts) -> Iterator[Finding]:
     if facts.train is None or facts.validation is None:
         return
-    gap = facts.validation - facts.train
+    # Both, where there are two: a small part may be unlike the others by chance.
+    held_out = facts.validation if facts.test is None else min(facts.validation, facts.test)
+    gap = held_out - facts.train
     rise = facts.of("curves").get("validation_rise") or 1.0
-    # What was best before it rose again could have been kept.
-    strength = graded(gap, 0.2, 0.5)
+    least = max(0.15, 1.5 * facts.uncertainty)
+    strength = graded(gap, least, 2.5 * least)
     told = [
         f"of the loss of a constant answer, training leaves {facts.train:.1%} and validation {facts.validation:.1%}",
     ]
