@@ -36,8 +36,6 @@ class Facts(NamedTuple):
     """Of the run, in evaluation mode, over the loss of the best constant answer; likewise the others."""
     validation: float | None
     test: float | None
-    uncertainty: float
-    """Half the width of the interval of the validation loss, likewise."""
     changes: Mapping[str, Change]
     seeds: tuple[Change, ...]
     """Other seeds of the same."""
@@ -48,6 +46,11 @@ class Facts(NamedTuple):
         """What was measured of a topic; nothing where it was not."""
         found = self.measured.get(topic)
         return found if isinstance(found, Mapping) else {}
+
+    def uncertainty(self, part: str) -> float:
+        """Half the width of the interval of the loss of a part, over the loss of the best constant answer."""
+        interval = _get(self.measured, "gaps", part, "interval")
+        return (interval[1] - interval[0]) / 2 / self.chance if interval and self.chance else 0.0
 
     def cure(self, *names: str) -> Change | None:
         """The change among these that helped the validation most."""
@@ -80,14 +83,12 @@ def derive(measured: Mapping[str, Any]) -> Facts:
     validation = share(_get(measured, "gaps", "validation", "loss"))
     if validation is None:
         validation = share(_get(measured, "curves", "last_validation_loss"))
-    interval = _get(measured, "gaps", "validation", "interval")
     return Facts(
         measured,
         chance,
         train,
         validation,
         share(_get(measured, "gaps", "test", "loss")),
-        (share(interval[1] - interval[0]) or 0.0) / 2 if interval else 0.0,
         changes,
         seeds,
         tuple(dict.fromkeys(row["name"] for row in rows if row["status"] == "diverged")),

@@ -11,6 +11,7 @@ _NO_REMEDY = ("subset", *SHARES)
 LEAST, _FULL = 0.05, 0.3
 """Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
 _RATIO = 0.8
+_MOST_DOUBT = 0.15
 _SEEN = 1.4
 _NEAR = 0.7
 """Of the most that any change brought, what another must bring to be taken for the cause instead."""
@@ -121,7 +122,7 @@ def find(facts: Facts) -> Iterator[Finding]:
 
 def _clear(brought: float, facts: Facts) -> float:
     """Few validation examples tell small gains by chance."""
-    least = max(LEAST, facts.uncertainty)
+    least = max(LEAST, min(facts.uncertainty("validation"), _MOST_DOUBT))
     return graded(brought, least, max(_FULL, 2 * least))
 
 

@@ -24,7 +24,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     by_escape = (point.get("escape_gain") or 0.0) / loss
     by_gradient = (point.get("descent_gain") or 0.0) / loss
     ends = f"eigenvalues from {_number(point.get('smallest'))} to {_number(point.get('largest'))}"
-    if by_escape > by_gradient:
+    if by_escape > 1.5 * by_gradient:
         told = (
             f"along the eigenvector of the smallest eigenvalue the loss falls by {by_escape:.1%}, "
             f"and along the gradient by {by_gradient:.1%} ({ends})"
@@ -41,7 +41,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     if low is not None and high is not None and nothing and verdict != "degenerate" and low >= -0.01 * abs(high):
         told = f"neither the gradient nor negative curvature lowers the loss by 0.5 % ({ends})"
         yield Finding("minimum", large * still * 0.9, (told,))
-    if by_gradient >= 0.01 and by_gradient >= by_escape and still > 0.8:
+    if by_gradient >= 0.01 and by_escape <= 1.5 * by_gradient and still > 0.8:
         told = f"the loss stands still, and one step along the gradient lowers it by {by_gradient:.1%}"
         yield Finding("stuck_not_critical", min(graded(by_gradient, 0.01, 0.1), large) * still, (told,))
 

@@ -32,10 +32,11 @@ def _overfitting(facts: Facts) -> Iterator[Finding]:
     if facts.train is None or facts.validation is None:
         return
     # Both, where there are two: a small part may be unlike the others by chance.
-    held_out = facts.validation if facts.test is None else min(facts.validation, facts.test)
+    parts = [("validation", facts.validation)] + ([("test", facts.test)] if facts.test is not None else [])
+    part, held_out = min(parts, key=lambda pair: pair[1])
     gap = held_out - facts.train
     rise = facts.of("curves").get("validation_rise") or 1.0
-    least = max(0.15, 1.5 * facts.uncertainty)
+    least = max(0.15, 1.5 * facts.uncertainty(part))
     strength = graded(gap, least, 2.5 * least)
     told = [
         f"of the loss of a constant answer, training leaves {facts.train:.1%} and validation {facts.validation:.1%}",
