@@ -261,10 +261,13 @@ def test_graded_is_logarithmic():
     assert graded(0.0, 1.0, 100.0) == 0.0
 
 
-def test_confidence_grows_with_the_evidence():
-    values = [confidence.of(Finding("leakage", strength / 10, ()), complete=True) for strength in range(11)]
+@pytest.mark.parametrize("first", [True, False])
+def test_confidence_grows_with_the_evidence(first):
+    one = Finding("leakage", 0.0, ())
+    values = [confidence.of(one._replace(strength=n / 10), first=first, complete=True) for n in range(11)]
     assert values == sorted(values)
-    assert 0 <= values[0] < 0.5 < values[-1] <= 1
+    assert 0 <= values[0] < values[-1] <= 1
+    assert confidence.of(one, first=first, complete=False) < confidence.of(one, first=first, complete=True)
 
 
 def test_comparisons_are_those_the_config_calls_for():

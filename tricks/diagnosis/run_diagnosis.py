@@ -42,12 +42,12 @@ def of_measurements(
         "findings": [
             {
                 "name": one.name,
-                "confidence": confidence.of(one, complete=bool(measured.get("comparisons"))),
+                "confidence": confidence.of(one, first=place == 0, complete=bool(measured.get("comparisons"))),
                 "evidence": list(one.evidence),
                 "lecture": LECTURE[one.name],
                 "prescription": [_plain(p) for p in prescriptions.prescribe(one.name, measured, fields or {})],
             }
-            for one in found
+            for place, one in enumerate(found)
         ],
         "path": tree.path(measured, found),
         "measurements": {topic: value for topic, value in measured.items() if topic != "run"},
