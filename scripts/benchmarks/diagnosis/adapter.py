@@ -27,7 +27,7 @@ def report(run: Path, whole: dict[str, Any] | None, ablation: str, *, diagnose: 
     assert whole is not None
     if ablation == "none":
         return whole
-    rest = {topic: value for topic, value in whole["measurements"].items() if topic != ablation}
+    rest = {topic: value for topic, value in whole["measurements"].items() if topic != ablation} | {"run": whole["run"]}
     return {**whole, **_function(judge)(rest), "measurements": {}}
 
 
