@@ -90,7 +90,8 @@ def _divided(lanes: Sequence[Lane], find: Callable[[Config], Sources]) -> tuple[
                 divide([lane])
             except UserError as error:
                 refused[lane.number] = str(error)
-        return divide([lane for lane in lanes if lane.number not in refused]), refused
+        kept = [lane for lane in lanes if lane.number not in refused]
+        return divide(kept) if kept else [], refused
 
 
 def rows(

@@ -28,7 +28,7 @@ def run(
     seconds: float = math.inf,
     note: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Tries prescriptions.
+    """Tries prescriptions. Losses are those of the last weights: best ones hide that a training has gone wrong since.
 
     Args:
         subject: the run.
@@ -40,11 +40,16 @@ def run(
         For each `kept`, `sentence`, and `training` and `validation` losses: before and after, means over the seeds;
         those that could not be tried have `kept` None.
     """
-    original = {"train.epochs": subject.config.train.epochs, "curvature.every_epochs": 0, "data.placement": "auto"}
-    everywhere = original | {"escape.enabled": False}
-    plain = [place for place, one in enumerate(prescribed) if "escape.enabled" not in one["overrides"]]
+    everywhere: dict[str, Any] = {
+        "train.epochs": subject.config.train.epochs,
+        **dict.fromkeys(("curvature.every_epochs", "diagnosis.every_epochs"), 0),
+        "data.placement": "auto",
+        "escape.enabled": False,
+    }
+    overrides = [{field: _typed(value) for field, value in one["overrides"].items()} for one in prescribed]
+    plain = [place for place, changes in enumerate(overrides) if "escape.enabled" not in changes]
     plan = [Comparison("original", everywhere, seeds=_SEEDS)]
-    plan += [Comparison(str(place), everywhere | dict(prescribed[place]["overrides"]), seeds=_SEEDS) for place in plain]
+    plan += [Comparison(str(place), everywhere | overrides[place], seeds=_SEEDS) for place in plain]
     lanes = comparisons.lanes_of(subject.config, plan)
     stories, refused = comparisons.train(
         lanes, lambda config: sources.kept(subject.workdir, config), seconds=seconds, note=note
@@ -55,16 +60,10 @@ def run(
     for place, one in enumerate(prescribed):
         if place in plain:
             after = [row for row in rows if row["name"] == str(place)]
-            why = next(
-                (
-                    refused[lane.number]
-                    for lane in lanes
-                    if lane.number in refused and plan[lane.setting].name == str(place)
-                ),
-                "",
-            )
+            own = [lane.number for lane in lanes if plan[lane.setting].name == str(place)]
+            why = next((refused[number] for number in own if number in refused), "")
         else:
-            after, why = _with_escape(subject, dict(one["overrides"]))
+            after, why = _with_escape(subject, overrides[place])
         results.append(_judged(before, after, one["promises"], why))
     return results
 
@@ -75,7 +74,9 @@ def _with_escape(subject: Subject, overrides: dict[str, Any]) -> tuple[list[dict
 
     rows: list[dict[str, Any]] = []
     for seed in range(subject.config.seed, subject.config.seed + _SEEDS):
-        config = with_setting(subject.config, {**overrides, "seed": seed, "curvature.every_epochs": 0})
+        config = with_setting(
+            subject.config, {**overrides, "seed": seed, "curvature.every_epochs": 0, "diagnosis.every_epochs": 0}
+        )
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             workdir = Path(folder) / "run"
             try:
@@ -89,6 +90,11 @@ def _with_escape(subject: Subject, overrides: dict[str, Any]) -> tuple[list[dict
     return rows, ""
 
 
+def _typed(value: Any) -> Any:
+    """JSON has lists for tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _folders(subject: Subject) -> tuple[Path, ...]:
     return (Path(), *(function.main.parent for function in subject.own.functions.values()))
 
@@ -98,7 +104,7 @@ def _of_records(lines: list[records.Record]) -> dict[str, Any]:
     return {
         "status": "completed",
         "train_loss": records.epoch_means(lines)[-1].values["loss"],
-        "best_validation_loss": min(validations),
+        "validation_loss": validations[-1],
     }
 
 
@@ -109,7 +115,7 @@ def _judged(
         return {"kept": None, "sentence": why or "there was no time to try it"}
     result: dict[str, Any] = {"promises": promises}
     told, kept = [], False
-    for name, key in (("training", "train_loss"), ("validation", "best_validation_loss")):
+    for name, key in (("training", "train_loss"), ("validation", "validation_loss")):
         old, new = _mean(before, key), _mean(after, key)
         result[name] = [old, new]
         helped = new is not None and (old is None or new < (1 - _LEAST) * old)
