@@ -6,7 +6,6 @@ not help. --watch measures a run that goes on, over and over. Exit status: 0 don
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,7 +51,7 @@ def _main(arguments: list[str]) -> None:
     with Bar() as bar:
         report = diagnose_run(workdir, fast=given.fast, attempt=given["try"].value, told=bar.say, note=bar.show)
     say(terminal(report))
-    say(f"written: {_shown(workdir)}/{REPORT}, {PAGE}")
+    say(f"written: {workdir}/{REPORT}, {PAGE}")
 
 
 def _use_all_cores() -> None:
@@ -60,7 +59,3 @@ def _use_all_cores() -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         ours = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
         jax.config.update("jax_num_cpu_devices", len(ours(0)))
-
-
-def _shown(workdir: Path) -> str:
-    return str(workdir)

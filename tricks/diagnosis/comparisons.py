@@ -36,7 +36,8 @@ def lanes_of(config: Config, comparisons: Sequence[Comparison]) -> list[Lane]:
     """
     found: list[Lane] = []
     for place, one in enumerate(comparisons):
-        for seed in range(config.seed, config.seed + one.seeds):
+        first = one.changes.get("seed", config.seed)
+        for seed in range(first, first + one.seeds):
             found.append(Lane(len(found), place, dict(one.changes), _changed(config, one.changes, seed)))
     return found
 

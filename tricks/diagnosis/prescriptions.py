@@ -173,11 +173,15 @@ def _conditioned(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescripti
 def _exploding(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
     yield Prescription("Normalize each layer", _network(fields, batch_norm=True), "training")
     yield Prescription("Draw smaller first weights", _network(fields, initializer="glorot"), "training")
-    yield Prescription("Lower the learning rate", _rate(fields, 0.1), "training")
+    yield Prescription("Clip gradients, and lower the learning rate", {}, "training")
 
 
 def _dead(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
-    yield Prescription("Lower the learning rate", _rate(fields, 0.1), "training")
+    initial = (facts.of("layers").get("initial") or {}).get("activations") or []
+    if max((one.get("dead") or 0.0 for one in initial), default=0.0) < 0.5:
+        yield Prescription("Lower the learning rate: its steps killed the units", _rate(fields, 0.1), "training")
+    else:
+        yield Prescription("Draw the first weights about 0, and begin with biases of 0", {}, "training")
     yield Prescription("Normalize each layer", _network(fields, batch_norm=True), "training")
     yield Prescription("Take an activation that is never flat", _network(fields, activation="gelu"), "training")
 

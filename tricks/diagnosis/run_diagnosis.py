@@ -43,7 +43,7 @@ def of_measurements(
             {
                 "name": one.name,
                 "confidence": confidence.of(one, first=place == 0, complete=bool(measured.get("comparisons"))),
-                "evidence": list(one.evidence),
+                "evidence": [sentence[:1].upper() + sentence[1:] for sentence in one.evidence],
                 "lecture": LECTURE[one.name],
                 "prescription": [_plain(p) for p in prescriptions.prescribe(one.name, measured, fields or {})],
             }
@@ -86,7 +86,7 @@ def diagnose_run(
     report = of_measurements(measured, missing, fields)
     if attempt:
         told("prescriptions")
-        _try(run, report["findings"], note)
+        try_out(run, report["findings"], note)
     report["run"]["command"] = f"{invocation.command('train')} --config={workdir / CONFIG}"
     write(report, workdir, run)
     return report
@@ -112,8 +112,17 @@ def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) 
         raise UserError(f"--workdir {workdir} cannot be written to ({error.strerror or error})") from error
 
 
-def _try(run: Subject, found: list[dict[str, Any]], note: Callable[[int, int], None]) -> None:
-    """Tries what is in the config, that of the first finding first; what did not help stands last and is withdrawn."""
+def try_out(
+    run: Subject, found: list[dict[str, Any]], note: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Trains with the first prescriptions that are in the config, those of the first finding first.
+
+    Args:
+        run: as `subject.read` reads it.
+        found: the findings of its report: what came of a prescription is written into it, as `tried`; those that did
+            not help are put last.
+        note: of the steps that are done, and of all.
+    """
     chosen = [p for one in found for p in one["prescription"] if p["overrides"]][:_TRIED]
     if not chosen:
         return

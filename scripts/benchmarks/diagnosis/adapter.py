@@ -27,8 +27,27 @@ def report(run: Path, whole: dict[str, Any] | None, ablation: str, *, diagnose: 
     assert whole is not None
     if ablation == "none":
         return whole
-    rest = {topic: value for topic, value in whole["measurements"].items() if topic != ablation} | {"run": whole["run"]}
+    rest = {topic: value for topic, value in whole["measurements"].items() if topic != ablation} | {
+        "run": whole.get("run")
+    }
     return {**whole, **_function(judge)(rest), "measurements": {}}
+
+
+def tried(run: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """What came of the first prescriptions of a report.
+
+    Args:
+        run: its directory.
+        report: of the run.
+
+    Returns:
+        `findings`, with what was tried.
+    """
+    from tricks.diagnosis import run_diagnosis, subject
+
+    findings = report["findings"]
+    run_diagnosis.try_out(subject.read(run), findings)
+    return {"findings": findings}
 
 
 def _function(named: str) -> Callable[..., Any]:

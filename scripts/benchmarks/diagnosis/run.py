@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from benchmarks.diagnosis import adapter, corpus, effects, peers, tables, training, worker
 from benchmarks.diagnosis.case import DEVELOPMENT, HELD_OUT, Case
-from benchmarks.diagnosis.score import Judged, Rate, rates
+from benchmarks.diagnosis.score import Judged, Rate, rates, wilson
 from benchmarks.harness import Comparison
 from tricks.cli.json_files import read_json, write_json
 
@@ -22,6 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/diagnosis", "diagnosis: folder o
 _ABLATION = flags.DEFINE_enum("ablation", "none", list(adapter.ABLATIONS), "diagnosis: what is left out.")
 _CASES = flags.DEFINE_string("cases", "", "diagnosis: a number of cheap cases, or words of names with commas between.")
 _JOBS = flags.DEFINE_integer("jobs", 2, "diagnosis: processes at once.", lower_bound=1)
+_TRY = flags.DEFINE_bool("try", False, "diagnosis: also try the first prescriptions of each report.")
 _PEERS = flags.DEFINE_string("peer_python", "", "diagnosis: a Python that has the peers; empty for this one.")
 _DIAGNOSE = flags.DEFINE_string("diagnose", adapter.DIAGNOSE, "diagnosis: module:function; empty to train alone.")
 _JUDGE = flags.DEFINE_string("judge", adapter.JUDGE, "diagnosis: module:function of an ablation.")
@@ -42,6 +44,8 @@ def compare(rounds: int) -> list[Comparison]:
         return []
     said = _said(counted, workdir)
     _write(said, workdir)
+    if _TRY.value:
+        print(_helped(counted, workdir))
     return [row for part in (DEVELOPMENT, HELD_OUT) for row in _rows(said, part)]
 
 
@@ -52,7 +56,9 @@ def _work(workdir: Path, cases: Sequence[Case], diagnose: str) -> None:
         job = workdir / f"job_{number}.json"
         settings = {"workdir": str(workdir), "diagnose": diagnose, "ablation": _ABLATION.value, "judge": _JUDGE.value}
         # A case of each program goes to each process in turn, so that they end together.
-        write_json(job, {**settings, "cases": [case.name for case in todo[number :: _JOBS.value]]})
+        write_json(
+            job, {**settings, "attempt": _TRY.value, "cases": [case.name for case in todo[number :: _JOBS.value]]}
+        )
         # One file for each process, read as it grows.
         with open(job.with_suffix(".log"), "w") as log:
             processes.append(subprocess.Popen([sys.executable, worker.__file__, str(job)], stdout=log, stderr=log))
@@ -69,7 +75,8 @@ def _is_done(workdir: Path, case: Case, diagnose: str) -> bool:
     outcome = training.outcome(case.name, workdir)
     if outcome is None or not diagnose or outcome["status"] == "skipped":
         return outcome is not None
-    return (workdir / worker.REPORTS / _ABLATION.value / f"{case.name}.json").exists()
+    kinds = [_ABLATION.value] + [worker.TRIED] * _TRY.value
+    return all((workdir / worker.REPORTS / kind / f"{case.name}.json").exists() for kind in kinds)
 
 
 def _watch(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], total: int) -> None:
@@ -111,6 +118,23 @@ def _said(cases: Sequence[Case], workdir: Path) -> dict[str, list[Judged]]:
         said[peer] = [_judged(case, one["findings"]) for case, one in zip(ready, found, strict=True)]
         print(f"{peer} refused {sum(one['error'] is not None for one in found)} of {len(found)} runs")
     return said
+
+
+def _helped(cases: Sequence[Case], workdir: Path) -> str:
+    """How many of the prescriptions that were tried helped."""
+    files = [workdir / worker.REPORTS / worker.TRIED / f"{case.name}.json" for case in cases]
+    tried = [
+        (finding["name"], one["tried"]["kept"])
+        for file in files
+        if file.exists()
+        for finding in read_json(file)["findings"]
+        for one in finding["prescription"]
+        if one["tried"] and one["tried"]["kept"] is not None
+    ]
+    by_name = Counter(name for name, _ in tried)
+    kept = Counter(name for name, helped in tried if helped)
+    rows = [f"{name}: {kept[name]} of {count}" for name, count in sorted(by_name.items())]
+    return f"prescriptions that helped: {wilson(kept.total(), len(tried))}; {', '.join(rows)}"
 
 
 def _judged(case: Case, findings: Sequence[Mapping[str, Any]]) -> Judged:

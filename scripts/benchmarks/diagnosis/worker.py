@@ -18,7 +18,7 @@ from benchmarks.diagnosis import adapter, corpus, training
 from tricks.cli import compilation_cache, convolutions
 from tricks.cli.json_files import read_json, write_json
 
-REPORTS = "reports"
+REPORTS, TRIED = "reports", "tried"
 
 
 def main(path: str) -> None:
@@ -32,6 +32,8 @@ def main(path: str) -> None:
             outcome = training.train(every[name], Path(job["workdir"]))
             if job["diagnose"] and outcome["status"] != "skipped":
                 _diagnose(name, job)
+                if job["attempt"]:
+                    _attempt(name, job)
             print(f"done {name}", flush=True)
         except Exception:
             print(f"failed {name}: {traceback.format_exc()}", flush=True)
@@ -53,6 +55,16 @@ def _diagnose(name: str, job: dict[str, Any]) -> None:
         )
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_json(kept, {**report, "corpus_seconds": time.monotonic() - start})
+
+
+def _attempt(name: str, job: dict[str, Any]) -> None:
+    workdir = Path(job["workdir"])
+    kept, whole = (workdir / REPORTS / which / f"{name}.json" for which in (TRIED, adapter.ABLATIONS[0]))
+    if not kept.exists():
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            found = adapter.tried(workdir / training.RUNS / name, read_json(whole))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, found)
 
 
 if __name__ == "__main__":

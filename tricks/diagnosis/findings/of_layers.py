@@ -96,7 +96,7 @@ def _flat_loss(facts: Facts, initial: Mapping[str, Any], share: float) -> Iterat
         return
     steepness = max(slope / initial["loss"], 1e-12)
     told = (
-        f"before the first step the loss is {share:.3g} times that of the best constant answer, and its gradient by the "
-        f"last layer only {steepness:.1g} of it"
+        f"before the first step the loss is {share:.3g} times that of the best constant answer, and its gradient by "
+        f"the last layer only {steepness:.1g} of it"
     )
     yield Finding("saturated_loss", graded(0.05 / steepness, 1.0, 5.0) * harm(facts), (told,))
