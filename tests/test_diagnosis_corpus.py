@@ -209,4 +209,4 @@ def test_an_ablation_judges_what_is_left(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     names = {"diagnose": "of_others:diagnose", "judge": "of_others:judge"}
     assert adapter.report(tmp_path, None, "none", **names)["findings"] == ["all"]
-    assert adapter.report(tmp_path, None, "curvature", **names)["findings"] == ["curves"]
+    assert adapter.report(tmp_path, None, "curvature", **names)["findings"] == ["curves", "run"]
