@@ -254,6 +254,17 @@ def test_a_run_that_diverged_has_learned_nothing():
     assert found.changes["rate / 10"].validation_gain == pytest.approx(1 - 0.06)
 
 
+def test_what_the_run_has_learned_with_more_epochs_is_no_gain_of_a_comparison():
+    measured = _with(_bad("longer"), curves={"trained_epochs": 20, "best_validation_loss": 0.05})
+    measured["gaps"] = {part: {"loss": loss} for part, loss in (("train", 0.02), ("validation", 0.05), ("test", 0.05))}
+    for one in measured["comparisons"]:
+        one["epochs"] = 2 if one["name"] != "longer" else 8
+    change = facts.derive(measured).changes["longer"]
+    assert change.train_gain == pytest.approx(0.0)
+    assert change.validation_gain == pytest.approx(0.05 - 0.06)
+    assert findings.rank(measured)[0].name == "healthy"
+
+
 def test_graded_is_logarithmic():
     assert graded(10.0, 1.0, 100.0) == pytest.approx(0.75)
     assert graded(0.1, 1.0, 100.0) == pytest.approx(0.25)

@@ -98,7 +98,7 @@ def derive(measured: Mapping[str, Any]) -> Facts:
 def _changes(
     rows: Sequence[Row], measured: Mapping[str, Any], chance: float | None
 ) -> tuple[dict[str, Change], tuple[Change, ...]]:
-    same = [row for row in rows if row["name"] == "same"]
+    same = [_or_the_run(row, measured) for row in rows if row["name"] == "same"]
     if not same or not chance:
         return {}, ()
     seed = same[0]["seed"]
@@ -120,6 +120,25 @@ def _changes(
     first = next(row for row in same if row["seed"] == seed)
     others = [_change(row, first, chance, chance_error) for row in same if row["seed"] != seed]
     return found, tuple(one for one in others if one is not None)
+
+
+def _or_the_run(same: Row, measured: Mapping[str, Any]) -> Row:
+    """The run trained again, or the run itself where that was trained for longer: what it has learned by itself is no
+    gain of a comparison."""
+    own = {
+        "train_loss": _get(measured, "gaps", "train", "loss"),
+        "best_validation_loss": _get(measured, "curves", "best_validation_loss"),
+        "train_accuracy": _get(measured, "gaps", "train", "accuracy"),
+        "best_validation_accuracy": _get(measured, "gaps", "best", "validation", "accuracy"),
+    }
+    longer = (_get(measured, "curves", "trained_epochs") or 0) > (same.get("epochs") or 0)
+    if not longer or own["train_loss"] is None or own["best_validation_loss"] is None:
+        return same
+    if same["status"] == "diverged":
+        return {**same, **own, "best_train_loss": None, "status": "completed"}
+    better = {name: (max if "accuracy" in name else min) for name in own}
+    both = {name: (same.get(name), value) for name, value in own.items()}
+    return {**same, **{n: better[n](*pair) for n, pair in both.items() if None not in pair}}
 
 
 def _change(row: Row, partner: Row, chance: float, chance_error: float) -> Change | None:
