@@ -33,7 +33,7 @@ def initial(key: jax.Array) -> dict[str, jax.Array]:
 
 
 def outputs(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return jnp.tanh(x @ params["into"]) @ params["out"] + params["bias"]
+    return jnp.tanh(x @ params["into"]) @ params["out"] + params["bias"][None]
 
 
 def loss_fn(params: dict[str, jax.Array], batch: tuple[jax.Array, jax.Array]) -> jax.Array:

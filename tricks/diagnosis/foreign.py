@@ -112,6 +112,7 @@ def diagnose(
     """
     parts = {"train": train, "validation": validation, "test": test}
     splits = {part: _split(part, arrays) for part, arrays in parts.items() if arrays is not None}
+    _check_loss(loss_fn, params, splits["train"])
     missing: list[str] = []
     measured: dict[str, Any] = {"run": {"name": name}}
     measured["task"] = _task(splits["train"], params, chance_loss, learning_rate)
@@ -128,12 +129,28 @@ def diagnose(
 
 
 def _split(part: str, arrays: Arrays) -> Split:
+    if not isinstance(arrays, tuple | list) or len(arrays) != 2:
+        raise ValueError(f"{part} is a {type(arrays).__name__}; give a pair of features and targets")
     features, targets = arrays
     host = jax.tree.map(np.asarray, features)
     counts = {len(leaf) for leaf in jax.tree.leaves(host)} | {len(targets)}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(f"{part} has arrays of {sorted(counts)} examples; give features and targets of equally many")
     return Split(host, np.asarray(targets))
+
+
+def _check_loss(loss_fn: Any, params: Any, train: Split) -> None:
+    loss = loss_fn(params, _rows(train, np.arange(min(_LAYER_SAMPLE, len(train.targets)))))
+    if not hasattr(loss, "dtype"):
+        raise ValueError(
+            f"loss_fn gives an {type(loss).__name__}; give a mean loss, a scalar array of floating numbers"
+        )
+    if loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise ValueError(
+            f"loss_fn gives an array of shape {loss.shape} and {loss.dtype}; give a mean loss, a floating scalar"
+        )
+    if not bool(jnp.isfinite(loss)):
+        raise ValueError(f"loss_fn gives {loss} at params; give parameters from before it was so")
 
 
 def _is_classes(targets: np.ndarray) -> bool:
@@ -165,9 +182,10 @@ def _curves(history: Any, missing: list[str]) -> dict[str, Any] | None:
         return None
     if isinstance(history, Mapping):
         length = max((len(column) for column in history.values()), default=0)
-        rows = [{name: float(column[i]) for name, column in history.items() if i < len(column)} for i in range(length)]
-    else:
-        rows = [{name: float(value) for name, value in row.items()} for row in history]
+        history = [{name: column[i] for name, column in history.items() if i < len(column)} for i in range(length)]
+    if isinstance(history, str) or not all(isinstance(row, Mapping) for row in history):
+        raise ValueError("history is no list of rows; give one with train_loss and validation_loss for each epoch")
+    rows = [{name: float(value) for name, value in row.items()} for row in history]
     return curves.summary([{"epoch": i + 1, **row} for i, row in enumerate(rows)])
 
 

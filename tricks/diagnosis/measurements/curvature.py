@@ -166,7 +166,10 @@ def _compiled(function: Callable[..., Any], is_small: bool, *static: str) -> Cal
 
 
 def _as_pytree(loss_fn: LossFn) -> Any:
-    return loss_fn if isinstance(loss_fn, jax.tree_util.Partial) else jax.tree_util.Partial(loss_fn)
+    if isinstance(loss_fn, jax.tree_util.Partial):
+        return loss_fn
+    # One may close over what has changed since it was traced: a new function is traced anew.
+    return jax.tree_util.Partial(lambda params, batch: loss_fn(params, batch))
 
 
 def _steps(params: Any) -> int:

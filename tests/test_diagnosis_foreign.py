@@ -1,0 +1,156 @@
+"""Trainings that this project knows nothing of: what is found, what is not judged, and what is refused."""
+
+import importlib.util
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from tricks.diagnosis import diagnose
+
+
+def _run_example(name, capsys):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"), [("diagnose_plain_jax", "saddle"), ("diagnose_equinox", "rate too small")]
+)
+def test_the_fault_of_an_example_is_found(name, finding, capsys):
+    said = _run_example(name, capsys)
+    assert said.splitlines()[1].startswith(finding)
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def _line(count=200, noise=0.0, seed=0):
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(count, 3)).astype(np.float32)
+    y = (x @ np.array([1.0, -2.0, 0.5]) + noise * generator.normal(size=count)).astype(np.float32)
+    return (x[: count // 2], y[: count // 2]), (x[count // 2 :], y[count // 2 :])
+
+
+def _loss(params, batch):
+    x, y = batch
+    return jnp.mean((x @ params["w"] - y) ** 2)
+
+
+WELL = {"w": jnp.array([1.0, -2.0, 0.5])}
+
+
+@pytest.fixture(scope="module")
+def told():
+    train, test = _line()
+    calls = []
+
+    def train_fn(*, seed=0, rate_factor=1.0):
+        calls.append((seed, rate_factor))
+        return (0.01, 0.02) if rate_factor == 10 else ((4.0, 4.2) if rate_factor <= 1 else (float("nan"), 1.0))
+
+    found = diagnose(
+        _loss,
+        {"w": jnp.zeros(3)},
+        train,
+        test,
+        history={"train_loss": [5.2, 5.1, 5.0], "validation_loss": [5.3, 5.2, 5.1]},
+        initial_params={"w": jnp.zeros(3)},
+        train_fn=train_fn,
+    )
+    return found, calls
+
+
+def test_comparison_runs_are_those_that_the_function_has_keywords_for(told):
+    found, calls = told
+    assert calls == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (0, 0.1), (0, 0.01), (0, 10.0), (0, 100.0)]
+    rows = {row["name"]: row for row in found.report["measurements"]["comparisons"]}
+    assert rows["rate x 100"]["status"] == "diverged"
+    assert found.findings[0]["name"] == "rate_too_small"
+    assert found.findings[0]["prescription"][0]["overrides"] == {}
+
+
+def test_what_is_measured_is_so(told):
+    found, _ = told
+    measured = found.report["measurements"]
+    train, test = _line()
+    assert measured["gaps"]["train"]["loss"] == pytest.approx(float(np.mean(train[1] ** 2)), rel=1e-4)
+    assert measured["gaps"]["test"]["loss"] == pytest.approx(float(np.mean(test[1] ** 2)), rel=1e-4)
+    assert measured["task"]["chance_loss"] == pytest.approx(float(np.var(train[1])), rel=1e-4)
+    assert [row["epoch"] for row in measured["curves"]["epochs"]] == [1, 2, 3]
+    exact = 2 * train[0].T.astype(np.float64) @ train[0] / len(train[0])
+    assert measured["curvature"]["largest"] == pytest.approx(np.linalg.eigvalsh(exact)[-1], rel=0.3)
+
+
+def test_it_is_written_and_printed(told, tmp_path):
+    found, _ = told
+    found.write(tmp_path / "new" / "folder")
+    assert json.loads((tmp_path / "new" / "folder" / "report.json").read_text())["findings"] == found.findings
+    assert "rate" in (tmp_path / "new" / "folder" / "report.html").read_text()
+    assert "The learning rate is too small" in str(found)
+
+
+def test_what_is_not_given_is_not_judged():
+    train, _ = _line(noise=0.1)
+    found = diagnose(_loss, WELL, train)
+    said = " ".join(found.report["not_judged"])
+    for argument in ("history", "initial_params", "test", "train_fn"):
+        assert argument in said
+    assert found.findings[0]["name"] == "healthy"
+    assert found.findings[0]["confidence"] < 0.8
+
+
+def test_rows_and_columns_of_a_history_are_the_same():
+    train, test = _line()
+    rows = [
+        {"train_loss": np.float32(3.0), "validation_loss": 4.0},
+        {"train_loss": jnp.array(2.0), "validation_loss": 3.0},
+    ]
+    columns = {"train_loss": [3.0, 2.0], "validation_loss": [4.0, 3.0]}
+    one, other = (diagnose(_loss, WELL, train, test, history=history) for history in (rows, columns))
+    assert one.report["measurements"]["curves"] == other.report["measurements"]["curves"]
+
+
+def _vector_loss(params, batch):
+    return (batch[0] @ params["w"] - batch[1]) ** 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"loss_fn": _vector_loss}, "loss_fn gives an array of shape"),
+        ({"loss_fn": lambda params, batch: jnp.asarray(jnp.nan)}, "loss_fn gives nan"),
+        ({"loss_fn": lambda params, batch: 3}, "loss_fn gives an int"),
+        ({"train": (np.ones((4, 3)), np.ones(5))}, "train has arrays of"),
+        ({"train": (np.ones((0, 3)), np.ones(0))}, "train has arrays of"),
+        ({"train": np.ones((4, 3))}, "train is a ndarray"),
+        ({"test": "later"}, "test is a str"),
+        ({"history": [1.0, 2.0]}, "history"),
+        ({"history": "all"}, "history"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_a_line(change, said):
+    train, test = _line(20)
+    arguments = {"loss_fn": _loss, "params": WELL, "train": train, "test": test} | change
+    with pytest.raises(ValueError, match=said) as raised:
+        diagnose(**arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_loss_whose_closure_changes_is_seen_as_it_is():
+    train, test = _line()
+    shift = {"by": jnp.zeros(())}
+
+    def loss_fn(params, batch):
+        return _loss(params, batch) + shift["by"]
+
+    first = diagnose(loss_fn, WELL, train, test).report["measurements"]["gaps"]["train"]["loss"]
+    shift["by"] = jnp.ones(())
+    found = diagnose(loss_fn, WELL, train, test).report["measurements"]
+    assert found["gaps"]["train"]["loss"] == pytest.approx(first + 1, rel=1e-4)
+    assert found["curvature"]["loss"] == pytest.approx(1, rel=1e-3)
+    assert jax.tree.leaves(WELL)[0].shape == (3,)
