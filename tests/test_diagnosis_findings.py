@@ -201,12 +201,20 @@ def test_a_report_holds_json_with_a_way_and_what_to_do(name):
 
 @pytest.mark.parametrize("topic", [*well()])
 def test_what_was_not_measured_is_not_judged(topic):
-    for name, measured in FAULTS.items():
+    for measured in FAULTS.values():
         for rest in ({k: v for k, v in measured.items() if k != topic}, {**measured, topic: None}):
-            ranked = findings.rank(rest)
-            assert ranked, name
-            assert tree.path(rest, ranked)
-    assert findings.rank({})[0].name == "healthy"
+            assert tree.path(rest, findings.rank(rest))
+            run_diagnosis.of_measurements(rest)
+    assert findings.rank({}) == []
+
+
+@pytest.mark.parametrize("measured", [worse(well(), 1.2, 1.2), worse(well(), 8.0, 8.0), {"task": {"chance_loss": 1.0}}])
+def test_nothing_learned_is_not_well_though_no_cause_is_found(measured):
+    for one in measured.get("comparisons", []):
+        if one["name"] != "same":
+            one |= row(one["name"], measured["gaps"]["train"]["loss"], measured["gaps"]["train"]["loss"])
+    measured.setdefault("curves", {})["recent"] = 0.5
+    assert "healthy" not in [one.name for one in findings.rank(measured)]
 
 
 def test_what_is_measured_alone_says_less():

@@ -39,8 +39,6 @@ class Facts(NamedTuple):
     changes: Mapping[str, Change]
     seeds: tuple[Change, ...]
     """Other seeds of the same."""
-    diverged: tuple[str, ...]
-    """Comparisons that came to no finite loss."""
 
     def of(self, topic: str) -> Mapping[str, Any]:
         """What was measured of a topic; nothing where it was not."""
@@ -91,7 +89,6 @@ def derive(measured: Mapping[str, Any]) -> Facts:
         share(_get(measured, "gaps", "test", "loss")),
         changes,
         seeds,
-        tuple(dict.fromkeys(row["name"] for row in rows if row["status"] == "diverged")),
     )
 
 

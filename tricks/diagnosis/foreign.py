@@ -1,6 +1,5 @@
 """The diagnosis of anybody's training in JAX: a loss, parameters and arrays, whatever trained them."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tricks.data import Split
+from tricks.diagnosis import foreign_inputs as inputs
 from tricks.diagnosis import run_diagnosis
 from tricks.diagnosis.measurements import curvature, curves, duplicates, features, gaps, labels, layers, shift
 
@@ -80,11 +80,11 @@ def diagnose(
 
     Args:
         loss_fn: `loss_fn(params, (features, targets))`, the mean loss in evaluation mode.
-        params: where the training has come to.
+        params: where the training has come to: any pytree, of which floating leaves are looked at.
         train: training examples.
         test: of the test.
         validation: held out to stop and to choose by; the test stands in for it where it is missing.
-        history: rows with `train_loss` and `validation_loss` of each epoch, or lists by these names.
+        history: rows with `train_loss` and `validation_loss` of each epoch, or lists by these names, or by Keras'.
         apply: `apply(params, features) -> outputs`, of classes a score for each: then accuracies, and labels that a
             trained network contradicts, are judged too.
         initial_params: before the first step.
@@ -101,7 +101,7 @@ def diagnose(
         `Diagnosis`.
 
     Raises:
-        ValueError: the examples have no arrays, or the loss is no finite number.
+        ValueError: names the argument that cannot be used.
 
     >>> x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
     >>> y = x @ np.array([1.0, -1.0], np.float32)
@@ -111,16 +111,26 @@ def diagnose(
     'healthy'
     """
     parts = {"train": train, "validation": validation, "test": test}
-    splits = {part: _split(part, arrays) for part, arrays in parts.items() if arrays is not None}
-    _check_loss(loss_fn, params, splits["train"])
+    splits = {part: inputs.split_of(part, arrays) for part, arrays in parts.items() if arrays is not None}
+    if chance_loss is not None and not chance_loss > 0:
+        raise ValueError(f"chance_loss is {chance_loss!r}; give a number above 0, or None")
+    weights = inputs.parameters_of(params)
+    inputs.checked_apply(apply, params, gaps.taken(splits["train"], _LAYER_SAMPLE))
+    of_numbers, loss = inputs.checked_loss(loss_fn, weights, _first(splits["train"]))
+    known, classes = inputs.with_classes(splits)
     missing: list[str] = []
     measured: dict[str, Any] = {"run": {"name": name}}
-    measured["task"] = _task(splits["train"], params, chance_loss, learning_rate)
+    measured["task"] = _task(known["train"], weights.numbers, classes, chance_loss, learning_rate, loss)
     measured["curves"] = _curves(history, missing)
-    measured["gaps"] = _gaps(loss_fn, params, splits, apply)
-    measured |= _of_examples(splits, missing)
-    measured["layers"] = _layers(loss_fn, apply, {"initial": initial_params, "last": params}, splits["train"], missing)
-    measured["curvature"] = _curvature(loss_fn, params, splits["train"], seed)
+    measured |= _of_examples(known, classes, missing)
+    if np.isfinite(loss):
+        measured["gaps"] = _gaps(of_numbers, weights.numbers, splits, known, apply, params)
+        points = {"initial": initial_params, "last": params}
+        measured["layers"] = _layers(loss_fn, apply, points, weights, splits["train"], missing)
+        measured["curvature"] = _curvature(of_numbers, weights.numbers, splits["train"], seed)
+    else:
+        measured["run"] |= {"status": "diverged", "message": f"loss_fn gives {loss} at params"}
+        missing.append("layers, curvature and gaps: the loss is not finite")
     if train_fn is None:
         missing.append("what needs comparison runs: give train_fn")
     else:
@@ -128,112 +138,104 @@ def diagnose(
     return Diagnosis(run_diagnosis.of_measurements(measured, missing))
 
 
-def _split(part: str, arrays: Arrays) -> Split:
-    if not isinstance(arrays, tuple | list) or len(arrays) != 2:
-        raise ValueError(f"{part} is a {type(arrays).__name__}; give a pair of features and targets")
-    features, targets = arrays
-    host = jax.tree.map(np.asarray, features)
-    counts = {len(leaf) for leaf in jax.tree.leaves(host)} | {len(targets)}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(f"{part} has arrays of {sorted(counts)} examples; give features and targets of equally many")
-    return Split(host, np.asarray(targets))
+def _first(split: Split) -> Arrays:
+    return _rows(split, np.arange(min(_LAYER_SAMPLE, len(split.targets))))
 
 
-def _check_loss(loss_fn: Any, params: Any, train: Split) -> None:
-    loss = loss_fn(params, _rows(train, np.arange(min(_LAYER_SAMPLE, len(train.targets)))))
-    if not hasattr(loss, "dtype"):
-        raise ValueError(
-            f"loss_fn gives an {type(loss).__name__}; give a mean loss, a scalar array of floating numbers"
-        )
-    if loss.shape or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(
-            f"loss_fn gives an array of shape {loss.shape} and {loss.dtype}; give a mean loss, a floating scalar"
-        )
-    if not bool(jnp.isfinite(loss)):
-        raise ValueError(f"loss_fn gives {loss} at params; give parameters from before it was so")
-
-
-def _is_classes(targets: np.ndarray) -> bool:
-    return targets.dtype.kind in "iub"
-
-
-def _task(train: Split, params: Any, chance_loss: float | None, learning_rate: float | None) -> dict[str, Any]:
-    classes = len(np.unique(train.targets)) if _is_classes(train.targets) and train.targets.ndim == 1 else None
+def _task(
+    train: Split, numbers: Any, classes: int | None, chance_loss: float | None, learning_rate: float | None, loss: float
+) -> dict[str, Any]:
     chance, accuracy = chance_loss, None
-    if classes:
-        shares = np.unique(train.targets, return_counts=True)[1] / len(train.targets)
+    if classes and train.targets.ndim == 1:
+        shares = np.bincount(train.targets, minlength=classes) / len(train.targets)
         accuracy = float(shares.max())
-        chance = chance if chance is not None else float(-(shares * np.log(shares)).sum())
-    elif chance is None and train.targets.dtype.kind == "f":
+        of_cross_entropy = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+        chance = of_cross_entropy if chance is None else chance
+    elif chance is None and not classes:
         chance = float(train.targets.var(axis=0).mean())
     return {
         "classes": classes,
         "examples": {"train": len(train.targets)},
-        "chance_loss": chance or None,
+        # A loss below 0 is none of those whose constant answer is known.
+        "chance_loss": chance if chance and not loss < 0 else None,
         "chance_accuracy": accuracy,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(numbers)),
         "learning_rate": learning_rate,
     }
 
 
 def _curves(history: Any, missing: list[str]) -> dict[str, Any] | None:
-    if history is None:
-        missing.append("the course of the training: give history")
+    rows = [] if history is None else inputs.rows_of_history(history)
+    if not any({"train_loss", "validation_loss"} & set(row) for row in rows):
+        missing.append("the course of the training: give history, with train_loss and validation_loss")
         return None
-    if isinstance(history, Mapping):
-        length = max((len(column) for column in history.values()), default=0)
-        history = [{name: column[i] for name, column in history.items() if i < len(column)} for i in range(length)]
-    if isinstance(history, str) or not all(isinstance(row, Mapping) for row in history):
-        raise ValueError("history is no list of rows; give one with train_loss and validation_loss for each epoch")
-    rows = [{name: float(value) for name, value in row.items()} for row in history]
     return curves.summary([{"epoch": i + 1, **row} for i, row in enumerate(rows)])
 
 
-def _gaps(loss_fn: Any, params: Any, splits: Mapping[str, Split], apply: Any) -> dict[str, Any]:
+def _gaps(
+    loss_fn: Any, numbers: Any, splits: Mapping[str, Split], known: Mapping[str, Split], apply: Any, params: Any
+) -> dict[str, Any]:
     """Losses of blocks of examples give an interval where the loss of each is not known."""
     found = {}
     for part, split in splits.items():
         taken = gaps.taken(split, _SAMPLE)
         count = len(taken.targets)
         blocks = np.array_split(np.arange(count), min(20, count))
-        losses = [float(loss_fn(params, _rows(taken, rows))) for rows in blocks]
+        losses = [float(loss_fn(numbers, _rows(taken, rows))) for rows in blocks]
         weights = np.array([len(rows) for rows in blocks]) / count
         mean = float(np.dot(losses, weights))
         spread = 1.96 * float(np.std(losses)) / max(len(losses) - 1, 1) ** 0.5
         found[part] = {"examples": count, "loss": mean, "interval": [mean - spread, mean + spread]}
-        if apply is not None and _is_classes(taken.targets) and taken.targets.ndim == 1:
+        targets = gaps.taken(known[part], _SAMPLE).targets
+        if apply is not None and targets.dtype.kind == "i" and targets.ndim == 1:
             outputs = np.asarray(apply(params, taken.features))
             if outputs.ndim == 2 and outputs.shape[1] > 1:
-                accuracy = float((outputs.argmax(axis=1) == taken.targets).mean())
+                accuracy = float((outputs.argmax(axis=1) == targets).mean())
                 found[part] |= {"accuracy": accuracy, "accuracy_interval": gaps.wilson(accuracy, count)}
     if "validation" not in found and "test" in found:
         found["validation"] = found["test"]
     return found
 
 
-def _of_examples(splits: Mapping[str, Split], missing: list[str]) -> dict[str, Any]:
+def _of_examples(splits: Mapping[str, Split], classes: int | None, missing: list[str]) -> dict[str, Any]:
     train = splits["train"]
     arrays = {part: (split.features, split.targets) for part, split in splits.items()}
     measured: dict[str, Any] = {"features": features.scales(train.features)}
-    if train.targets.ndim == 1:
-        measured["labels"] = labels.quality(arrays)
+    if measured["features"].get("non_finite"):
+        missing.append("labels, leakage and mismatch: some features are not finite")
+        return measured
+    if train.targets.ndim == 1 and (classes is None or classes > 1):
+        measured["labels"] = labels.quality(arrays, classes=classes)
     if len(splits) == 1:
         missing.append("leakage, mismatch and overfitting: give test")
         return measured
     return measured | {"duplicates": duplicates.shares(arrays), "shift": shift.probe(arrays)}
 
 
-def _layers(loss_fn: Any, apply: Any, points: Mapping[str, Any], train: Split, missing: list[str]) -> dict[str, Any]:
-    batch = _rows(train, np.arange(min(_LAYER_SAMPLE, len(train.targets))))
-
-    def subject(params: Any, batch: Any) -> tuple[jax.Array, Any]:
+def _layers(
+    loss_fn: Any,
+    apply: Any,
+    points: Mapping[str, Any],
+    weights: inputs.Parameters,
+    train: Split,
+    missing: list[str],
+) -> dict[str, Any]:
+    def subject(numbers: Any, batch: Any) -> tuple[jax.Array, Any]:
+        params = weights.whole(numbers)
         return loss_fn(params, batch), None if apply is None else apply(params, batch[0])
 
-    if points["initial"] is None:
-        missing.append("the start of the training: give initial_params")
-    return {
-        when: layers.measure_function(subject, params, batch) for when, params in points.items() if params is not None
-    }
+    found = {}
+    for when, params in points.items():
+        if params is None:
+            missing.append("the start of the training: give initial_params")
+            continue
+        numbers = inputs.parameters_of(params, "initial_params" if when == "initial" else "params").numbers
+        if str(jax.tree.structure(numbers)) != str(jax.tree.structure(weights.numbers)):
+            raise ValueError(
+                "initial_params has another structure than params; give those that the training began from"
+            )
+        found[when] = layers.measure_function(subject, numbers, _first(train))
+    return found
 
 
 def _curvature(loss_fn: Any, params: Any, train: Split, seed: int) -> dict[str, Any]:
@@ -245,21 +247,27 @@ def _curvature(loss_fn: Any, params: Any, train: Split, seed: int) -> dict[str, 
     return {**found.numbers, "surface": curvature.surface(point, found)}
 
 
-def _comparisons(train_fn: Callable[..., tuple[float, float]]) -> list[dict[str, Any]]:
-    taken = inspect.signature(train_fn).parameters
-    any_name = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
+def _comparisons(train_fn: Callable[..., Any]) -> list[dict[str, Any]]:
+    taken, any_name = inputs.keywords_of(train_fn)
     rows = [_compared(train_fn, "same", 0, {})]
     for name, changes in _COMPARISONS:
-        if any_name or set(changes) <= set(taken):
+        if any_name or set(changes) <= taken:
             rows.append(_compared(train_fn, name, int(changes.get("seed", 0)), changes))
     return rows
 
 
 def _compared(train_fn: Any, name: str, seed: int, changes: Mapping[str, float]) -> dict[str, Any]:
-    train, validation = (float(loss) for loss in train_fn(**changes))
-    finite = bool(np.isfinite(train) and np.isfinite(validation))
-    row = {"name": name, "overrides": dict(changes), "seed": seed, "status": "completed" if finite else "diverged"}
-    losses = (train, validation) if finite else (None, None)
+    """One that fails has learned nothing; the others are not lost with it."""
+    row = {"name": name, "overrides": dict(changes), "seed": seed, "status": "completed"}
+    try:
+        found = train_fn(**changes)
+    except Exception as error:  # Whatever it may raise.
+        if not changes:
+            raise ValueError(f"train_fn cannot repeat the training: {error}") from error
+        return row | {"status": "diverged", "message": str(error)[:200]}
+    losses = inputs.losses_of(found)
+    if not np.isfinite(losses).all():
+        return row | {"status": "diverged", "message": f"losses of {losses[0]} and {losses[1]}"}
     return row | dict(zip(("train_loss", "validation_loss", "best_validation_loss"), (*losses, losses[1]), strict=True))
 
 

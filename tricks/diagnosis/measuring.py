@@ -220,7 +220,7 @@ def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
         "duplicates": duplicates.shares(splits),
         "shift": shift.probe(splits, data.columns),
     }
-    if data.train.targets.ndim == 1:
+    if data.train.targets.ndim == 1 and data.classes != 1:
         measured["labels"] = labels.quality(splits, classes=data.classes, predictions=predictions)
     return measured
 

@@ -8,6 +8,7 @@ from tricks import config as configuration
 from tricks.cli import invocation
 from tricks.cli.json_files import without_nan, write_json
 from tricks.diagnosis import confidence, findings, measuring, prescriptions, subject, tree, trials
+from tricks.diagnosis.facts import derive
 from tricks.diagnosis.findings import LECTURE
 from tricks.diagnosis.prescriptions import Prescription
 from tricks.diagnosis.report.page import page
@@ -42,7 +43,9 @@ def of_measurements(
         "findings": [
             {
                 "name": one.name,
-                "confidence": confidence.of(one, first=place == 0, complete=bool(measured.get("comparisons"))),
+                "confidence": confidence.of(
+                    one, first=place == 0 and one.strength >= findings.ENOUGH, complete=bool(derive(measured).changes)
+                ),
                 "evidence": [sentence[:1].upper() + sentence[1:] for sentence in one.evidence],
                 "lecture": LECTURE[one.name],
                 "prescription": [_plain(p) for p in prescriptions.prescribe(one.name, measured, fields or {})],
@@ -86,7 +89,8 @@ def diagnose_run(
     report = of_measurements(measured, missing, fields)
     if attempt:
         told("prescriptions")
-        try_out(run, report["findings"], note)
+        if not try_out(run, report["findings"], note):
+            report["not_judged"].append("--try: no finding has a prescription that is in the config")
     report["run"]["command"] = f"{invocation.command('train')} --config={workdir / CONFIG}"
     write(report, workdir, run)
     return report
@@ -114,7 +118,7 @@ def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) 
 
 def try_out(
     run: Subject, found: list[dict[str, Any]], note: Callable[[int, int], None] = lambda done, total: None
-) -> None:
+) -> int:
     """Trains with the first prescriptions that are in the config, those of the first finding first.
 
     Args:
@@ -122,14 +126,18 @@ def try_out(
         found: the findings of its report: what came of a prescription is written into it, as `tried`; those that did
             not help are put last.
         note: of the steps that are done, and of all.
+
+    Returns:
+        How many were tried.
     """
     chosen = [p for one in found for p in one["prescription"] if p["overrides"]][:_TRIED]
     if not chosen:
-        return
+        return 0
     for one, result in zip(chosen, trials.run(run, chosen, note=note), strict=True):
         one["tried"] = result
     for one in found:
         one["prescription"].sort(key=lambda p: bool(p["tried"]) and p["tried"]["kept"] is False)
+    return len(chosen)
 
 
 def _plain(one: Prescription) -> dict[str, Any]:

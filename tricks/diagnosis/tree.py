@@ -32,7 +32,7 @@ def path(measured: Mapping[str, Any], found: Sequence[Finding]) -> list[dict[str
     sound = not any(name in names for name in _DATA)
     otherwise = "no leakage, label noise, rare classes or unlike scales were found"
     steps.append(_step("Are the data sound?", sound, _because(names, _DATA, otherwise)))
-    if not sound and found[0].name in _DATA:
+    if not sound and found and found[0].name in _DATA:
         return steps
     large, because = _training_loss(facts)
     steps.append(_step("Is the training loss large?", large, because))
@@ -72,11 +72,19 @@ def _training_loss(facts: Facts) -> tuple[bool | None, str]:
     most = of_comparisons.most(facts)
     told = f"{facts.train:.1%} of that of the best constant answer"
     if most >= of_comparisons.LEAST:
-        return True, f"{told}, and a comparison run learns {most:.1%} more of what there is to learn"
+        return True, f"{told}, and a comparison run learns {most:.1%} more of what there is to learn{_alone(facts)}"
     if facts.changes:
         lowest = min(change.train for change in facts.changes.values())
-        return facts.train > _LARGE, f"{told}; the lowest of the comparison runs is {lowest:.3g}"
+        return facts.train > _LARGE, f"{told}; the lowest of the comparison runs is {lowest:.3g}{_alone(facts)}"
     return facts.train > _LARGE, told
+
+
+def _alone(facts: Facts) -> str:
+    """What became of the few examples that any set-up that can learn memorizes."""
+    subset = facts.changes.get("subset")
+    if subset is None or not facts.chance:
+        return ""
+    return f"; 64 examples alone are memorized down to {subset.train / facts.chance:.1%}"
 
 
 def _gap(facts: Facts) -> str:

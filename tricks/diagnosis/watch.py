@@ -34,8 +34,7 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
             run = subject.read(workdir)
             measured, missing = measuring.measure(run, fast=True)
             report = run_diagnosis.of_measurements(measured, missing)
-            first = report["findings"][0]
-            told = f"{first['name'].replace('_', ' ')} ({first['confidence']:.2f}): {'; '.join(first['evidence'][:1])}"
+            told = _told(report["findings"])
             if told != verdict:
                 verdict = told
                 say(f"epoch {seen}: {told}")
@@ -45,3 +44,10 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
     if report:
         run_diagnosis.write(report, workdir)
     return report
+
+
+def _told(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return "not enough evidence so far"
+    first = found[0]
+    return f"{first['name'].replace('_', ' ')} ({first['confidence']:.2f}): {'; '.join(first['evidence'][:1])}"

@@ -9,7 +9,10 @@ from tricks.diagnosis.findings.finding import LECTURE, Finding
 
 __all__ = ["LECTURE", "Finding", "rank"]
 
-_ENOUGH = 0.5
+ENOUGH = 0.5
+_LEARNED, _LEARNED_AT_LEAST = 0.6, 0.95
+"""Of the loss of a constant answer, what a training that went well leaves at most: by itself, and where comparison runs
+found nothing better."""
 _CONSEQUENCE = 0.6
 """Of the strength of a cause, what a consequence of it keeps."""
 _NAMED = 0.3
@@ -17,13 +20,13 @@ _NAMED = 0.3
 
 
 def rank(measured: Mapping[str, Any]) -> list[Finding]:
-    """All findings, the strongest first; `healthy` where there is none that suffices.
+    """All findings, the strongest first; `healthy` before those that do not suffice, where training went well.
 
     Args:
         measured: by topic, as in `report.json`.
 
     Returns:
-        At least one.
+        Findings; none, or none that suffices, where there is not enough evidence.
     """
     facts = derive(measured)
     strongest: dict[str, Finding] = {}
@@ -35,7 +38,7 @@ def rank(measured: Mapping[str, Any]) -> list[Finding]:
     found = _without_consequences(strongest)
     ranked = sorted(found.values(), key=lambda finding: -finding.strength)
     ranked = [finding for finding in ranked if finding.strength >= _NAMED]
-    if not ranked or ranked[0].strength < _ENOUGH:
+    if (not ranked or ranked[0].strength < ENOUGH) and _went_well(facts):
         doubt = ranked[0].strength if ranked else 0.0
         ranked.insert(0, Finding("healthy", 1 - doubt, _well(facts)))
     return ranked
@@ -77,7 +80,7 @@ _MECHANISMS = (
 def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
     weaker = dict(found)
     for cause, consequences in _EXPLAINS.items():
-        if cause in found and found[cause].strength >= _ENOUGH:
+        if cause in found and found[cause].strength >= ENOUGH:
             for name in consequences:
                 if name in weaker:
                     limit = found[cause].strength * _CONSEQUENCE
@@ -91,6 +94,14 @@ def _without_consequences(found: dict[str, Finding]) -> dict[str, Finding]:
         # Another network does better since what was measured in this one is not so there.
         weaker["model_bias"] = flexible._replace(strength=flexible.strength * _CONSEQUENCE)
     return weaker
+
+
+def _went_well(facts: Facts) -> bool:
+    """Whether something was learned, or nothing that was tried learns more. Where neither is known, nothing is said."""
+    if facts.train is None or facts.validation is None:
+        return False
+    most = _LEARNED_AT_LEAST if facts.changes else _LEARNED
+    return facts.train < most and facts.validation < max(most, 1.0)
 
 
 def _well(facts: Facts) -> tuple[str, ...]:
