@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from tricks.diagnosis import diagnose
+from tricks.data import Split
+from tricks.diagnosis import diagnose, foreign_inputs
 
 
 def _run_example(name, capsys):
@@ -106,14 +107,10 @@ def test_what_is_not_given_is_not_judged():
 
 
 def test_rows_and_columns_of_a_history_are_the_same():
-    train, test = _line()
-    rows = [
-        {"train_loss": np.float32(3.0), "validation_loss": 4.0},
-        {"train_loss": jnp.array(2.0), "validation_loss": 3.0},
-    ]
-    columns = {"train_loss": [3.0, 2.0], "validation_loss": [4.0, 3.0]}
-    one, other = (diagnose(_loss, WELL, train, test, history=history) for history in (rows, columns))
-    assert one.report["measurements"]["curves"] == other.report["measurements"]["curves"]
+    rows = [{"loss": np.float32(3.0), "val_loss": 4.0}, {"loss": jnp.array(2.0), "val_loss": None}]
+    columns = {"train_loss": [3.0, 2.0], "validation_loss": np.array([4.0, np.nan])}
+    expected = [{"train_loss": 3.0, "validation_loss": 4.0}, {"train_loss": 2.0}]
+    assert foreign_inputs.rows_of_history(rows) == foreign_inputs.rows_of_history(columns) == expected
 
 
 def _vector_loss(params, batch):
@@ -193,42 +190,38 @@ def test_one_comparison_that_fails_does_not_lose_the_others():
     assert found.findings[0]["name"] == "rate_too_small"
 
 
-@pytest.mark.parametrize("train_fn", [lambda: (float("nan"), float("nan")), lambda: (4.0, 4.0)])
-def test_repeating_the_training_alone_compares_nothing(train_fn):
+def test_repeating_the_training_alone_compares_nothing():
     train, test = _line()
-    found = diagnose(_loss, {"w": jnp.zeros(3)}, train, test, train_fn=train_fn)
+    found = diagnose(_loss, {"w": jnp.zeros(3)}, train, test, train_fn=lambda: (float("nan"), float("nan")))
     assert all(one["confidence"] <= 0.75 for one in found.findings)
     assert "healthy" not in [one["name"] for one in found.findings]
 
 
 @pytest.mark.parametrize(
-    "targets", [np.array([-1, 1]), np.array([0, 3_000_000_000]), np.array([False, True]), np.array([5, 5])]
+    ("targets", "classes"),
+    [([-1, 1], 2), ([0, 3_000_000_000], 2), ([False, True], 2), ([5, 5], 1), ([0.0, 1.0], None), ([2, 0, 1], 3)],
 )
-def test_whole_numbers_of_any_size_are_classes(targets):
-    generator = np.random.default_rng(0)
-    which = generator.integers(2, size=80)
-    x = (generator.normal(size=(80, 2)) + 3 * which[:, None]).astype(np.float32)
-    y = targets[which]
-    low = targets[0]
+def test_whole_numbers_of_any_size_are_classes(targets, classes):
+    given = np.array(targets)[np.arange(60) % len(targets)]
+    parts = {name: Split(np.zeros((30, 1)), part) for name, part in (("train", given[:30]), ("test", given[30:]))}
+    found, count = foreign_inputs.with_classes(parts)
+    assert count == classes
+    if classes:
+        assert np.array_equal(np.unique(given)[found["train"].targets], given[:30])
 
-    def loss_fn(params, batch):
-        score = batch[0] @ params
-        return jnp.mean(jax.nn.softplus(jnp.where(batch[1] == low, score, -score)))
 
-    with jax.enable_x64(True) if targets.max() > 2**31 else jax.enable_x64(False):
-        found = diagnose(loss_fn, jnp.ones(2, jnp.float32), (x[:50], y[:50]), (x[50:], y[50:]))
-    task = found.report["measurements"]["task"]
-    assert task["classes"] == len(np.unique(targets))
+def test_a_single_class_is_judged_as_far_as_it_goes():
+    (x, _), _ = _line(40)
+    found = diagnose(lambda w, batch: jnp.mean(jax.nn.softplus(batch[0] @ w["w"])), WELL, (x, np.full(20, 5)))
+    assert found.report["measurements"]["task"]["classes"] == 1
 
 
 def test_amounts_that_are_whole_numbers_are_no_classes():
     (x, _), _ = _line(400)
     prices = np.round(1000 * (x @ np.array([1.0, -2.0, 0.5]))).astype(np.int32)
-    found = diagnose(_loss, WELL, (x[:150], prices[:150]), (x[150:], prices[150:]))
-    task = found.report["measurements"]["task"]
-    assert task["classes"] is None
-    assert task["chance_loss"] == pytest.approx(float(np.var(prices[:150])), rel=1e-4)
-    assert "healthy" not in [one["name"] for one in found.findings]
+    found, classes = foreign_inputs.with_classes({"train": Split(x, prices)})
+    assert classes is None
+    assert found["train"].targets.dtype == np.float32
 
 
 def test_any_pytree_of_parameters_is_taken():
@@ -243,6 +236,7 @@ def test_any_pytree_of_parameters_is_taken():
     found = diagnose(loss_fn, module, train, test, initial_params=module)
     assert found.report["measurements"]["task"]["parameters"] == 3 * 4 + 4 + 4 + 1
     assert len(found.report["measurements"]["layers"]["initial"]["layers"]) == 2
-    state = {"w": WELL["w"], "step": jnp.array(3), "rate": 0.5, "name": "line"}
-    found = diagnose(_loss, state, train, test)
-    assert found.report["measurements"]["task"]["parameters"] == 4
+    mixed = foreign_inputs.parameters_of({"w": WELL["w"], "step": jnp.array(3), "rate": 0.5, "name": "line"})
+    assert [leaf.size for leaf in jax.tree.leaves(mixed.numbers)] == [1, 3]
+    assert mixed.whole(jax.tree.map(lambda leaf: 2 * leaf, mixed.numbers))["rate"] == 1.0
+    assert mixed.whole(mixed.numbers)["name"] == "line"
