@@ -40,17 +40,20 @@ def _main(arguments: list[str]) -> None:
     workdir = paths.local("--workdir", given.workdir)
     _use_all_cores()
     # They bring all of training, and are not needed to refuse a mistake.
-    from tricks.diagnosis import watch
+    from tricks.diagnosis import subject, watch
     from tricks.diagnosis.report.terminal import terminal
-    from tricks.diagnosis.run_diagnosis import PAGE, REPORT, diagnose_run
+    from tricks.diagnosis.run_diagnosis import PAGE, REPORT, made, write
     from tricks.diagnosis.screen import Bar
 
     if given.watch:
         watch.follow(workdir)
         return
+    run = subject.read(workdir)
     with Bar() as bar:
-        report = diagnose_run(workdir, fast=given.fast, attempt=given["try"].value, told=bar.say, note=bar.show)
+        report = made(run, fast=given.fast, attempt=given["try"].value, told=bar.say, note=bar.show)
+    # Also where it cannot be written any more.
     say(terminal(report))
+    write(report, workdir, run)
     say(f"written: {workdir}/{REPORT}, {PAGE}")
 
 

@@ -56,6 +56,7 @@ def wanted(
     epochs: int,
     plain_features: bool,
     overfits: bool = False,
+    diverged: bool = False,
 ) -> list[Comparison]:
     """The comparisons that the tree of decisions asks for.
 
@@ -66,6 +67,7 @@ def wanted(
         epochs: that each trains for.
         plain_features: whether the built-in perceptron takes them.
         overfits: whether validation lags behind training, so that it is asked what more examples would bring.
+        diverged: whether the run did: then rates are tried that are smaller still, and none that are larger.
 
     Returns:
         `same` first, then one change each.
@@ -77,8 +79,8 @@ def wanted(
     everywhere = _EVERYWHERE | {"train.epochs": epochs}
     found = [
         Comparison("same", {}, seeds=4),
-        *(_rate(config, factor) for factor in (0.1, 0.01, 10.0, 100.0)),
-        Comparison("longer", {"train.epochs": 4 * epochs}, cost=4.0),
+        *(_rate(config, factor) for factor in ((0.1, 0.01, 1e-3, 1e-4) if diverged else (0.1, 0.01, 10.0, 100.0))),
+        *([] if diverged else [Comparison("longer", {"train.epochs": 4 * epochs}, cost=4.0)]),
         *_unregularized(config),
         *(_networks(config, features) if plain_features else _own_network(config)),
         *_conditioned(config),

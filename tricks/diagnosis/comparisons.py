@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tricks import config as configuration
 from tricks.config import Config
 from tricks.data import Dataset
 from tricks.diagnosis.comparison_plan import Comparison
@@ -119,7 +120,7 @@ def rows(
         one = comparisons[lane.setting]
         row = {
             "name": one.name,
-            "overrides": _differing(base, one.changes),
+            "overrides": _differing(base, one),
             "seed": lane.config.seed,
             "status": story.status,
             "epochs": max((r.epoch for r in story.records), default=0),
@@ -159,15 +160,15 @@ def _changed(config: Config, changes: Mapping[str, Any], seed: int) -> Config:
     return changed
 
 
-def _differing(base: Config, changes: Mapping[str, Any]) -> dict[str, Any]:
-    from tricks import config as configuration
-
+def _differing(base: Config, one: Comparison) -> dict[str, Any]:
+    """What a comparison is about, without what all of them have in common."""
     fields = configuration.flatten(base)
-    only_here = ("escape.", "curvature.", "diagnosis.", "early_stopping.", "data.placement")
+    in_common: tuple[str, ...] = ("escape.", "curvature.", "diagnosis.", "early_stopping.", "data.placement")
+    in_common += () if one.name in ("longer", "subset") else ("train.epochs",)
     return {
         field: list(value) if isinstance(value, tuple) else value
-        for field, value in changes.items()
-        if fields.get(field) != value and not field.startswith(only_here)
+        for field, value in one.changes.items()
+        if fields.get(field) != value and not field.startswith(in_common)
     }
 
 

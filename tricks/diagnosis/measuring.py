@@ -10,8 +10,7 @@ import numpy as np
 from scipy.special import softmax
 
 from tricks import streams
-from tricks.diagnosis import comparison_plan, comparisons, replay, subject
-from tricks.diagnosis.comparison_plan import Comparison
+from tricks.diagnosis import replay, subject
 from tricks.diagnosis.measurements import (
     curvature,
     curves,
@@ -21,7 +20,6 @@ from tricks.diagnosis.measurements import (
     history,
     labels,
     layers,
-    more_data,
     origin,
     shift,
 )
@@ -30,7 +28,6 @@ from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
 from tricks.models import Network
-from tricks.training import sources
 from tricks.training.programs import run_once
 from tricks.training.state import Weights
 
@@ -38,27 +35,20 @@ _PARTS = ("train", "validation", "test")
 _SAMPLE = 2000
 _CURVATURE_SAMPLE = 1000
 _LAYER_SAMPLE = 500
-_LAGS = 0.15
-_FIRST_EPOCHS = 10
-"""Of comparison runs, where the run itself had fewer because it diverged or was interrupted."""
 
 
 def measure(
     run: Subject,
     *,
     fast: bool = False,
-    seconds: float = 60.0,
     told: Callable[[str], None] = lambda what: None,
-    note: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Makes all measurements of a run.
+    """Makes all measurements of a run by itself.
 
     Args:
         run: as `subject.read` reads it.
-        fast: leave out the comparison runs.
-        seconds: that comparison runs may take, about.
+        fast: do not take its steps again to look at the layers on the way.
         told: of what is measured next.
-        note: of the steps of comparison runs that are done, and of all.
 
     Returns:
         The measurements by topic, and what could not be judged, in sentences.
@@ -93,72 +83,7 @@ def measure(
     if run.status == "diverged":
         told("where it began")
         measured["origin"] = _origin(run)
-    if fast:
-        missing.append("what needs comparison runs: --fast leaves them out")
-    else:
-        told("comparison runs")
-        overfits = _gap(measured) > _LAGS
-        measured["comparisons"] = compare(run, seconds=seconds, overfits=overfits, note=note)
-        measured["more_data"] = more_data.measure(measured["comparisons"], len(run.data.train.targets))
     return measured, missing
-
-
-def compare(
-    run: Subject,
-    *,
-    seconds: float,
-    overfits: bool = False,
-    note: Callable[[int, int], None] = lambda done, total: None,
-) -> list[dict[str, Any]]:
-    """Trains the comparison runs of a run.
-
-    Args:
-        run: as `subject.read` reads it.
-        seconds: that they may take, about: for fewer epochs than the run had, where that is too little.
-        overfits: whether to ask what more examples would bring.
-        note: of the steps that are done, and of all.
-
-    Returns:
-        Rows as `comparisons.rows` gives them.
-    """
-    features = jax.tree.leaves(run.data.train.features)
-    size = sum(int(np.prod(leaf.shape[1:])) for leaf in features)
-    plain = len(features) == 1 and features[0].dtype == np.float32
-    done = run.rules.epoch_of(max((r.step for r in run.records), default=0))
-    wanted = min(done, run.config.train.epochs)
-    if run.status in ("diverged", "interrupted", "going on"):
-        wanted = min(max(wanted, _FIRST_EPOCHS), run.config.train.epochs)
-    plan = functools.partial(
-        comparison_plan.wanted,
-        run.config,
-        train_examples=len(run.data.train.targets),
-        features=size,
-        plain_features=plain,
-        overfits=overfits,
-    )
-    epochs = _affordable(run, plan(epochs=wanted), wanted, seconds)
-    chosen = plan(epochs=epochs)
-    lanes = comparisons.lanes_of(run.config, chosen)
-    find = functools.partial(sources.kept, run.workdir)
-    stories, _ = comparisons.train(lanes, find, seconds=2 * seconds, note=note)
-    return comparisons.rows(lanes, chosen, stories, run.config)
-
-
-def _affordable(run: Subject, plan: list[Comparison], epochs: int, seconds: float) -> int:
-    rate = curves.steps_per_second(run.records, run.config.data.batch_size)
-    if rate is None:
-        return epochs
-    cost = sum(one.seeds * one.cost for one in plan) * epochs * run.rules.steps_per_epoch / rate
-    return max(min(epochs, int(epochs * seconds / cost)), 1)
-
-
-def _gap(measured: Mapping[str, Any]) -> float:
-    """How far validation lags behind training, as a share of the loss of a constant answer."""
-    found, chance = measured.get("gaps"), measured["task"]["chance_loss"]
-    if not found or not chance:
-        return 0.0
-    losses = [found[part]["loss"] for part in ("train", "validation")]
-    return (losses[1] - losses[0]) / chance if None not in losses else 0.0
 
 
 def _task(run: Subject, initial: Weights) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def prescribe(name: str, measured: Mapping[str, Any], fields: Mapping[str, Any])
         Prescriptions; those that would change nothing are left out.
     """
     facts = derive(measured)
-    found = [*_by_comparison(name, facts), *_GIVEN.get(name, lambda facts, fields: iter(()))(facts, fields)]
+    found = [*_by_comparison(name, facts, fields), *_GIVEN.get(name, lambda facts, fields: iter(()))(facts, fields)]
     kept: list[Prescription] = []
     for one in found:
         changes = {f: v for f, v in one.overrides.items() if _plain(fields.get(f)) != _plain(v)}
@@ -43,14 +43,18 @@ def prescribe(name: str, measured: Mapping[str, Any], fields: Mapping[str, Any])
     return kept
 
 
-def _by_comparison(name: str, facts: Facts) -> Iterator[Prescription]:
+def _by_comparison(name: str, facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
     """What has mended it in a comparison run."""
     for suspect in of_comparisons.SUSPECTS:
         if suspect.name == name:
             changes = [facts.changes[one] for one in suspect.mended_by if one in facts.changes]
             for change in sorted(changes, key=of_comparisons.gain, reverse=True):
                 if of_comparisons.gain(change) > 0:
-                    yield Prescription(f"{_SENTENCES[name]} (as the comparison run did)", dict(change.overrides))
+                    chosen = dict(change.overrides)
+                    if "train.epochs" in chosen and fields.get("train.epochs"):
+                        chosen["train.epochs"] = max(chosen["train.epochs"], 4 * fields["train.epochs"])
+                    told = ", ".join(f"{field}={_shown(value)}" for field, value in chosen.items())
+                    yield Prescription(f"{_SENTENCES[name]}, as a comparison run did: {told}", chosen)
 
 
 _SENTENCES = {
@@ -196,10 +200,11 @@ def _initialization(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescri
 
 
 def _non_finite(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
-    yield Prescription("Lower the learning rate", _rate(fields, 0.1), "training")
-    yield Prescription(
-        "Raise the rate slowly at first", _rate(fields, 1.0) | {"schedule.warmup_steps": 100}, "training"
-    )
+    # The largest that a comparison ended with; otherwise one below all that were tried.
+    ended = [facts.changes[one] for one in of_comparisons.LOWER_RATES if one in facts.changes]
+    lower = dict(ended[0].overrides) if ended else _rate(fields, 1e-5 if facts.measured.get("comparisons") else 0.1)
+    yield Prescription("Lower the learning rate", lower, "training")
+    yield Prescription("And raise it slowly at first", lower | {"schedule.warmup_steps": 100}, "training")
     yield Prescription("Look for logarithms of 0, divisions by 0 and large exponents where it began", {})
 
 
@@ -240,6 +245,10 @@ _GIVEN = {
         ]
     ),
 }
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,15 +1,19 @@
 """A diagnosis: measurements, findings with confidence, prescriptions, and the report of all three."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tricks import config as configuration
 from tricks.cli import invocation
-from tricks.cli.json_files import without_nan, write_json
-from tricks.diagnosis import confidence, findings, measuring, prescriptions, subject, tree, trials
+from tricks.cli.json_files import read_json, unfinished, without_nan, write_json
+from tricks.diagnosis import comparing, confidence, findings, measuring, prescriptions, subject, tree, trials
 from tricks.diagnosis.facts import derive
 from tricks.diagnosis.findings import LECTURE
+from tricks.diagnosis.measurements import more_data
 from tricks.diagnosis.prescriptions import Prescription
 from tricks.diagnosis.report.page import page
 from tricks.diagnosis.subject import Subject
@@ -18,6 +22,8 @@ from tricks.training import config_file
 
 REPORT, PAGE, CONFIG = "report.json", "report.html", "run_config.py"
 _TRIED = 3
+_LEFT_OUT = "what needs comparison runs: --fast leaves them out"
+_NOTHING_TO_TRY = "--try: no finding has a prescription that is in the config"
 _VERSION = 1
 
 
@@ -63,17 +69,19 @@ def diagnose_run(
     *,
     fast: bool = False,
     attempt: bool = False,
-    seconds: float = 60.0,
+    seconds: float | None = None,
     told: Callable[[str], None] = lambda what: None,
     note: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Diagnoses a run directory, and writes `report.json` and `report.html` there.
 
+    What an earlier report of the same step holds is not measured again; remove it to have that done.
+
     Args:
         workdir: the run directory, also of a run that diverged, was interrupted, or goes on.
-        fast: leave out the comparison runs.
+        fast: train no comparison runs.
         attempt: try the first prescriptions.
-        seconds: that the comparison runs may take, about.
+        seconds: that the comparison runs may take, about; None for what suits the run.
         told: of what is done next.
         note: of the steps of comparison runs that are done, and of all.
 
@@ -84,16 +92,67 @@ def diagnose_run(
         UserError: the directory cannot be read, or not be written to.
     """
     run = subject.read(workdir)
-    measured, missing = measuring.measure(run, fast=fast, seconds=seconds, told=told, note=note)
-    fields = configuration.flatten(run.config)
-    report = of_measurements(measured, missing, fields)
+    report = made(run, fast=fast, attempt=attempt, seconds=seconds, told=told, note=note)
+    write(report, workdir, run)
+    return report
+
+
+def made(
+    run: Subject,
+    *,
+    fast: bool = False,
+    attempt: bool = False,
+    seconds: float | None = None,
+    told: Callable[[str], None] = lambda what: None,
+    note: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """The report of `diagnose_run`, not written.
+
+    Args:
+        run: as `subject.read` reads it.
+        fast: as for `diagnose_run`, and likewise the others.
+        attempt: likewise.
+        seconds: likewise.
+        told: likewise.
+        note: likewise.
+
+    Returns:
+        The content of `report.json`.
+
+    Raises:
+        UserError: the directory cannot be written to.
+    """
+    with _writing(run.workdir), tempfile.TemporaryFile(dir=run.workdir):
+        pass  # Minutes of work would be lost.
+    measured, missing = _kept(run) or measuring.measure(run, fast=fast, told=told)
+    if fast and "comparisons" not in measured:
+        missing = [*missing, _LEFT_OUT]
+    elif "comparisons" not in measured:
+        told("comparison runs")
+        measured["comparisons"], late = comparing.compare(run, measured, seconds=seconds, note=note)
+        measured["more_data"] = more_data.measure(measured["comparisons"], len(run.data.train.targets))
+        missing = [*missing, *late]
+    report = of_measurements(measured, missing, configuration.flatten(run.config))
     if attempt:
         told("prescriptions")
         if not try_out(run, report["findings"], note):
-            report["not_judged"].append("--try: no finding has a prescription that is in the config")
-    report["run"]["command"] = f"{invocation.command('train')} --config={workdir / CONFIG}"
-    write(report, workdir, run)
+            report["not_judged"].append(_NOTHING_TO_TRY)
+    report["run"]["command"] = f"{invocation.command('train')} --config={shlex.quote(str(run.workdir / CONFIG))}"
     return report
+
+
+def _kept(run: Subject) -> tuple[dict[str, Any], list[str]] | None:
+    """What an earlier report measured of the same weights by the same version."""
+    try:
+        report = read_json(run.workdir / REPORT)
+        before, measured, missing = report["run"], report["measurements"], report["not_judged"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    now = subject.fields_of(run)
+    same = all(before.get(name) == now.get(name) for name in ("step", "status", "config", "tricks"))
+    if report.get("version") != _VERSION or not same or not isinstance(measured, dict):
+        return None
+    return {**measured, "run": now}, [one for one in missing if one not in (_LEFT_OUT, _NOTHING_TO_TRY)]
 
 
 def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) -> None:
@@ -107,12 +166,25 @@ def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) 
     Raises:
         UserError: the folder cannot be written to.
     """
-    try:
+    with _writing(workdir):
         if run is not None:
-            config_file.write(workdir / CONFIG, f"The config of {workdir.name}.", run.config, run.own)
+            file = workdir / CONFIG
+            config_file.write(unfinished(file), f"The config of {workdir.name}.", run.config, run.own)
+            unfinished(file).replace(file)
+        file = workdir / PAGE
+        unfinished(file).write_text(page(dict(report)), encoding="utf-8")
+        unfinished(file).replace(file)
         write_json(workdir / REPORT, report)
-        (workdir / PAGE).write_text(page(dict(report)), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _writing(workdir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
+        for name in (REPORT, PAGE, CONFIG):
+            with contextlib.suppress(OSError):
+                unfinished(workdir / name).unlink(missing_ok=True)
         raise UserError(f"--workdir {workdir} cannot be written to ({error.strerror or error})") from error
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tricks.cli.screen import say
-
 
 class Bar:
     """A line that says what is measured, with a bar while networks are trained; plain lines where nobody watches."""
@@ -32,7 +30,7 @@ class Bar:
         if sys.stderr.isatty():
             self._bar = tqdm(total=0, desc=what, bar_format="{desc} {elapsed}", leave=False)
         else:
-            say(what)
+            print(what, file=sys.stderr, flush=True)
 
     def show(self, done: int, total: int) -> None:
         """Shows how far comparison runs are.
@@ -44,7 +42,7 @@ class Bar:
         if self._bar is None:
             if 5 * done // max(total, 1) > self._told:
                 self._told = 5 * done // max(total, 1)
-                say(f"{self._what}: {done / max(total, 1):.0%}")
+                print(f"{self._what}: {done / max(total, 1):.0%}", file=sys.stderr, flush=True)
             return
         if self._bar.total != total:
             self._close()

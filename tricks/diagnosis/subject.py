@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+import tricks
 from tricks import config as configuration
 from tricks.cli.json_files import read_json
 from tricks.config import Config
@@ -127,7 +128,8 @@ def fields_of(subject: Subject) -> dict[str, Any]:
         "status": subject.status,
         "message": subject.summary.get("message"),
         "seconds": subject.summary.get("seconds"),
-        "config": changed,
+        "config": {n: list(v) if isinstance(v, tuple) else v for n, v in changed.items()},
+        "tricks": tricks.__version__,
     }
 
 

@@ -42,7 +42,8 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
             break
         time.sleep(seconds)
     if report:
-        run_diagnosis.write(report, workdir)
+        # With the command that begins from its config, and without losing what was measured at greater length.
+        report = run_diagnosis.diagnose_run(workdir, fast=True)
     return report
 
 

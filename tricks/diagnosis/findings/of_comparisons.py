@@ -44,6 +44,7 @@ def _badly_scaled(facts: Facts) -> float:
     return 1.5 if before and after and before > 10 * after else 0.6
 
 
+LOWER_RATES = ("rate / 10", "rate / 100", "rate / 1000", "rate / 10000")
 # In the order in which they are believed where they mend about as much.
 SUSPECTS = (
     Suspect("unscaled_features", ("normalized features",), _badly_scaled),
@@ -51,7 +52,7 @@ SUSPECTS = (
     Suspect("over_regularized", ("unregularized",), lambda facts: 1.2),
     Suspect("bad_initialization", ("drawn weights",), lambda facts: 1.2),
     Suspect("batch_too_large", ("smaller batches",), _few_updates),
-    Suspect("rate_too_large", ("rate / 10", "rate / 100"), _always),
+    Suspect("rate_too_large", LOWER_RATES, _always),
     Suspect("rate_too_small", ("rate x 10", "rate x 100"), _always),
     Suspect("undertrained", ("longer",), _always),
     Suspect("model_bias", ("wider", "deeper", "perceptron"), _always),

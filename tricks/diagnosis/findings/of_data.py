@@ -71,6 +71,10 @@ def _class_imbalance(facts: Facts) -> Iterator[Finding]:
 
 
 def _mismatch(facts: Facts) -> Iterator[Finding]:
+    unknown = (facts.of("labels").get("missing") or {}).get("train")
+    if unknown:
+        told = f"classes {', '.join(map(str, unknown))} are held out and not among the training examples"
+        yield Finding("mismatch", 1.0, (told,), before_training=True)
     found = facts.of("shift").get("train_test")
     if not isinstance(found, dict):
         return
