@@ -28,6 +28,7 @@ from tricks.diagnosis.measurements.gaps import Answers
 from tricks.diagnosis.subject import Subject
 from tricks.losses import Batch
 from tricks.models import Network
+from tricks.training import records
 from tricks.training.programs import run_once
 from tricks.training.state import Weights
 
@@ -57,6 +58,8 @@ def measure(
     measured: dict[str, Any] = {"run": subject.fields_of(run)}
     told("curves")
     measured["curves"] = curves.measure(run.records)
+    if measured["curves"] is None:
+        missing.append(f"the course of the training: there is no {records.FILE}")
     told("answers")
     network = run.network
     splits = {part: gaps.taken(getattr(run.data, part), _SAMPLE) for part in _PARTS}

@@ -57,7 +57,8 @@ def _by_the_run_alone(facts: Facts) -> Iterator[Finding]:
         told = f"the training loss fell by {recent:.0%} between the middle of the run and its end"
         yield Finding("undertrained", 0.8 * min(large, graded(recent, 0.12, 0.4)), (told,))
     point = facts.of("curvature")
-    stability, limit = point.get("stability"), point.get("stability_limit")
+    # At the end of a schedule the last rate is near 0, whatever the others were.
+    stability, limit = point.get("peak_stability") or point.get("stability"), point.get("stability_limit")
     if stability and limit:
         told = f"learning rate times largest curvature is {stability:.3g}; from {limit:.3g} on the loss jumps"
         yield Finding("rate_too_small", 0.8 * min(large, graded(limit / stability, 100.0, 1e4)), (told,))

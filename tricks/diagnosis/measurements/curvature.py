@@ -110,7 +110,7 @@ def measure(point: Point, *, descent: Descent | None = None, key: jax.Array) -> 
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
     scale = ones if descent is None or descent.scale is None else descent.scale
     keys = jax.random.split(key, 2)
-    runs = jax.tree.map(lambda one, other: np.stack([one, one, np.asarray(other)]), ones, scale)
+    runs = jax.tree.map(lambda one, other: np.stack([one, one, np.asarray(other, one.dtype)]), ones, scale)
     loss_fn, is_small = _as_pytree(point.loss_fn), trees.size(params) < _SMALL
     starts = jnp.stack([keys[0], keys[1], keys[0]])
     here = _compiled(_runs, is_small, "steps")(loss_fn, params, point.batch, runs, starts, steps=steps)
