@@ -40,6 +40,7 @@ def test_the_command_writes_a_report_and_says_the_verdict(small):
         report["measurements"]
     )
     assert "comparisons" not in report["measurements"]
+    assert not done.output.startswith("curves")
     assert any("--fast" in sentence for sentence in report["not_judged"])
     assert report["measurements"]["gaps"]["validation"]["loss"] == pytest.approx(
         report["measurements"]["curves"]["last_validation_loss"], rel=1e-4
@@ -179,7 +180,8 @@ def test_a_report_that_cannot_be_written_is_one_line(copied):
 def test_watching_says_what_changes_and_ends_with_the_run(copied, capsys):
     report = watch.follow(copied, seconds=0.01)
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 1
+    assert len(said) == 2
+    assert said[1].startswith("written: ")
     assert said[0].startswith("epoch 3: ")
     assert report["findings"][0]["name"].replace("_", " ") in said[0]
     assert (copied / "report.json").exists()

@@ -46,7 +46,8 @@ def prescribe(name: str, measured: Mapping[str, Any], fields: Mapping[str, Any])
 def _by_comparison(name: str, facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
     """What has mended it in a comparison run."""
     for suspect in of_comparisons.SUSPECTS:
-        if suspect.name == name:
+        stopped = name == "undertrained" and facts.of("run").get("status") in ("interrupted", "going on")
+        if suspect.name == name and not stopped:
             changes = [facts.changes[one] for one in suspect.mended_by if one in facts.changes]
             for change in sorted(changes, key=of_comparisons.gain, reverse=True):
                 if of_comparisons.gain(change) > 0:
@@ -126,7 +127,10 @@ def _class_imbalance(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescr
 
 def _undertrained(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
     epochs = fields.get("train.epochs")
-    yield Prescription("Train longer", {"train.epochs": 4 * epochs} if epochs else {}, "training")
+    if facts.of("run").get("status") in ("interrupted", "going on"):
+        yield Prescription(f"Let it go on to the end of its {epochs} epochs", {}, "training")
+    else:
+        yield Prescription("Train longer", {"train.epochs": 4 * epochs} if epochs else {}, "training")
 
 
 def _saddle(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:

@@ -22,7 +22,7 @@ from tricks.training import config_file
 
 REPORT, PAGE, CONFIG = "report.json", "report.html", "run_config.py"
 _TRIED = 3
-_LEFT_OUT = "what needs comparison runs: --fast leaves them out"
+_LEFT_OUT = "what needs comparison runs: they were left out (--fast)"
 _NOTHING_TO_TRY = "--try: no finding has a prescription that is in the config"
 _VERSION = 1
 

@@ -35,6 +35,8 @@ def path(measured: Mapping[str, Any], found: Sequence[Finding]) -> list[dict[str
     if not sound and found and found[0].name in _DATA:
         return steps
     large, because = _training_loss(facts)
+    if large and found and found[0].name == "healthy":
+        large, because = False, f"{because}, which is as low as any"
     steps.append(_step("Is the training loss large?", large, because))
     if large is None:
         return steps

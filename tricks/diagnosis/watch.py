@@ -25,25 +25,24 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
     Raises:
         UserError: it is no run directory.
     """
-    seen, verdict, report = -1, "", dict[str, Any]()
+    seen, verdict = -1, ""
     while True:
         going = run_directory.in_use(workdir)
         epochs = [line.epoch for line in read(workdir) if line.kind == "validation"]
         if epochs and epochs[-1] != seen:
             seen = epochs[-1]
-            run = subject.read(workdir)
-            measured, missing = measuring.measure(run, fast=True)
-            report = run_diagnosis.of_measurements(measured, missing)
-            told = _told(report["findings"])
-            if told != verdict:
-                verdict = told
-                say(f"epoch {seen}: {told}")
+            measured, missing = measuring.measure(subject.read(workdir), fast=True)
+            found = run_diagnosis.of_measurements(measured, missing)["findings"]
+            name = found[0]["name"] if found else ""
+            if name != verdict or not epochs[:-1]:
+                verdict = name
+                say(f"epoch {seen}: {_told(found)}")
         if not going:
             break
         time.sleep(seconds)
-    if report:
-        # With the command that begins from its config, and without losing what was measured at greater length.
-        report = run_diagnosis.diagnose_run(workdir, fast=True)
+    # With what was measured at greater length before, and with the command that begins from its config.
+    report = run_diagnosis.diagnose_run(workdir, fast=True)
+    say(f"written: {workdir}/{run_diagnosis.REPORT}, {run_diagnosis.PAGE}")
     return report
 
 

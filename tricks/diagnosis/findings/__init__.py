@@ -35,6 +35,10 @@ def rank(measured: Mapping[str, Any]) -> list[Finding]:
             known = strongest.get(finding.name)
             if known is None or finding.strength > known.strength:
                 strongest[finding.name] = finding
+    rates = [strongest[name] for name in ("rate_too_small", "rate_too_large") if name in strongest]
+    if len(rates) == 2:
+        # It cannot be both.
+        del strongest[min(rates, key=lambda finding: finding.strength).name]
     found = _without_consequences(strongest)
     ranked = sorted(found.values(), key=lambda finding: -finding.strength)
     ranked = [finding for finding in ranked if finding.strength >= _NAMED]
