@@ -11,7 +11,7 @@ import numpy as np
 from tricks.data import Split
 from tricks.diagnosis import foreign_inputs as inputs
 from tricks.diagnosis import run_diagnosis
-from tricks.diagnosis.measurements import curvature, curves, duplicates, features, gaps, labels, layers, shift
+from tricks.diagnosis.measurements import curvature, curves, duplicates, examples, features, gaps, labels, layers, shift
 
 _SAMPLE, _LAYER_SAMPLE, _CURVATURE_SAMPLE = 2000, 500, 1000
 _COMPARISONS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -191,7 +191,7 @@ def _gaps(
             outputs = np.asarray(apply(params, taken.features))
             if outputs.ndim == 2 and outputs.shape[1] > 1:
                 accuracy = float((outputs.argmax(axis=1) == targets).mean())
-                found[part] |= {"accuracy": accuracy, "accuracy_interval": gaps.wilson(accuracy, count)}
+                found[part] |= {"accuracy": accuracy, "accuracy_interval": examples.wilson(accuracy * count, count)}
     if "validation" not in found and "test" in found:
         found["validation"] = found["test"]
     return found

@@ -1,5 +1,6 @@
 """Findings on what goes through the layers: gradients that vanish or explode, units that are dead or saturated."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -47,7 +48,10 @@ def harm(facts: Facts) -> float:
 
 
 def _gradients(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:
-    signals = [a["signal"] for a in found.get("activations") or [] if a.get("signal") is not None]
+    activations = [a for a in found.get("activations") or [] if a.get("signal") is not None]
+    # Of one kind: attention and what follows it have gradients of different sizes by nature.
+    kinds = Counter(a["kind"] for a in activations)
+    signals = [a["signal"] for a in activations if a["kind"] == kinds.most_common(1)[0][0]]
     if len(signals) < 2 or not signals[0] or not signals[-1]:
         return
     ratio = signals[0] / signals[-1]

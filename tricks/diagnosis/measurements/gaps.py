@@ -11,12 +11,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 from tricks.data import Split
+from tricks.diagnosis.measurements import examples
 from tricks.losses import Loss
 from tricks.models import Apply, Network
 from tricks.training.state import Weights
 
 _BATCH = 500
-_95 = 1.959964
 
 
 class Answers(NamedTuple):
@@ -98,35 +98,14 @@ def _of_split(measures: Mapping[str, np.ndarray]) -> dict[str, Any]:
         mean = float(values.mean())
         result[name] = mean if math.isfinite(mean) else None
         two_valued = bool(np.isin(values, (0.0, 1.0)).all())
-        interval = wilson(mean, len(values)) if two_valued else _of_mean(values)
+        interval = examples.wilson(float(values.sum()), len(values)) if two_valued else _around(values)
         result["interval" if name == "loss" else f"{name}_interval"] = interval
     return result
 
 
-def _of_mean(values: np.ndarray) -> list[float] | None:
-    spread = _95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    mean = float(values.mean())
-    return [mean - spread, mean + spread] if math.isfinite(mean + spread) else None
-
-
-def wilson(share: float, count: int) -> list[float]:
-    """The 95 % interval of a share.
-
-    Args:
-        share: that was seen.
-        count: of trials.
-
-    Returns:
-        Its ends.
-
-    >>> [round(end, 3) for end in wilson(1.0, 10)]
-    [0.722, 1.0]
-
-    Source: Wilson 1927.
-    """
-    z = _95**2 / count
-    middle, half = share + z / 2, _95 * math.sqrt(share * (1 - share) / count + z / (4 * count))
-    return [max((middle - half) / (1 + z), 0.0), min((middle + half) / (1 + z), 1.0)]
+def _around(values: np.ndarray) -> list[float] | None:
+    found = examples.around(values)
+    return found if len(values) > 1 and math.isfinite(found[0]) else None
 
 
 def of_constant(loss: Loss, targets: np.ndarray, outputs: Any) -> dict[str, float] | None:
