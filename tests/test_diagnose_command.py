@@ -1,12 +1,13 @@
 """The command of a diagnosis: what it writes, what it refuses, and what it says of runs that are not whole."""
 
 import json
+import shlex
 import shutil
 
 import pytest
 
 from conftest import run_python, train
-from tricks.diagnosis import diagnose_run, run_diagnosis, subject, watch
+from tricks.diagnosis import comparing, diagnose_run, measuring, run_diagnosis, subject, watch
 from tricks.errors import UserError
 
 SMALL = ("--config.model.hidden_sizes=8", "--config.model.batch_norm=false", "--config.train.epochs=3")
@@ -27,6 +28,13 @@ def small(tmp_path_factory):
 @pytest.fixture
 def copied(small, tmp_path):
     return shutil.copytree(small, tmp_path / "run", ignore=shutil.ignore_patterns("report.*"))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leaves out what takes long and has tests of its own."""
+    monkeypatch.setattr(measuring, "_curvature", lambda run: {})
+    monkeypatch.setattr(measuring, "_of_examples", lambda run, found: {})
 
 
 def test_the_command_writes_a_report_and_says_the_verdict(small):
@@ -141,7 +149,7 @@ def _no_metrics(run):
 
 
 @pytest.mark.parametrize("damage", [_without_checkpoints, _damaged_checkpoints, _gaps_in_metrics, _no_metrics])
-def test_what_is_there_is_diagnosed_and_what_is_missing_is_said(copied, damage):
+def test_what_is_there_is_diagnosed_and_what_is_missing_is_said(copied, damage, quick):
     damage(copied)
     report = diagnose_run(copied, fast=True)
     assert report["findings"]
@@ -150,7 +158,7 @@ def test_what_is_there_is_diagnosed_and_what_is_missing_is_said(copied, damage):
     assert (copied / "report.html").exists()
 
 
-def test_a_run_that_diverged_is_told_its_step_and_layer(tmp_path):
+def test_a_run_that_diverged_is_told_its_step_and_layer(tmp_path, quick):
     done = train(
         tmp_path / "run",
         *SMALL,
@@ -170,14 +178,43 @@ def test_a_run_that_diverged_is_told_its_step_and_layer(tmp_path):
     assert first["prescription"][0]["overrides"]["optimizer.learning_rate"] == pytest.approx(1e29)
 
 
+def test_what_was_measured_is_kept_until_the_run_goes_on(small, monkeypatch):
+    first = diagnose_run(small, fast=True)
+    monkeypatch.setattr(measuring, "measure", lambda *_, **__: pytest.fail("it was measured again"))
+    rows = [{"name": "same", "overrides": {}, "seed": 0, "status": "diverged", "epochs": 3, "curve": []}]
+    monkeypatch.setattr(comparing, "compare", lambda *_, **__: (rows, ["the comparison 'wider': it is refused"]))
+    whole = diagnose_run(small)
+    assert whole["measurements"]["gaps"] == first["measurements"]["gaps"]
+    assert whole["measurements"]["comparisons"] == rows
+    assert whole["not_judged"][-1].endswith("it is refused")
+    monkeypatch.undo()
+    # A shorter diagnosis does not lose what a longer one has measured.
+    assert diagnose_run(small, fast=True)["measurements"]["comparisons"] == rows
+    report = json.loads((small / "report.json").read_text())
+    report["run"]["step"] += 1
+    (small / "report.json").write_text(json.dumps(report))
+    assert "comparisons" not in diagnose_run(small, fast=True)["measurements"]
+
+
+def test_commands_hold_for_any_path(small, tmp_path, quick):
+    odd = shutil.copytree(small, tmp_path / "a b <i>x'", ignore=shutil.ignore_patterns("report.*"))
+    report = diagnose_run(odd, fast=True)
+    assert shlex.split(report["run"]["command"])[-1] == f"--config={odd / 'run_config.py'}"
+    assert "<i>" not in (odd / "report.html").read_text()
+
+
 def test_a_report_that_cannot_be_written_is_one_line(copied):
     run = subject.read(copied)
     shutil.rmtree(copied)
-    with pytest.raises(UserError, match="cannot be written to"):
-        run_diagnosis.write(run_diagnosis.of_measurements({}), copied, run)
+    for write in (
+        lambda: run_diagnosis.write(run_diagnosis.of_measurements({}), copied, run),
+        lambda: run_diagnosis.made(run),
+    ):
+        with pytest.raises(UserError, match="cannot be written to"):
+            write()
 
 
-def test_watching_says_what_changes_and_ends_with_the_run(copied, capsys):
+def test_watching_says_what_changes_and_ends_with_the_run(copied, capsys, quick):
     report = watch.follow(copied, seconds=0.01)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
