@@ -152,7 +152,6 @@ def _no_metrics(run):
 def test_what_is_there_is_diagnosed_and_what_is_missing_is_said(copied, damage, quick):
     damage(copied)
     report = diagnose_run(copied, fast=True)
-    assert report["findings"]
     said = " ".join(report["not_judged"])
     assert ("checkpoint" in said) == ("checkpoints" in damage.__name__)
     assert (copied / "report.html").exists()

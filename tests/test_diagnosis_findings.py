@@ -98,7 +98,9 @@ def _bad(*mended, train=0.6, validation=0.62):
         if one["name"] not in ("same", *mended):
             one |= row(one["name"], train, validation, **one["overrides"])
     for name in mended:
-        with_row(measured, name, 0.02, 0.06, **{"train.epochs": 1} if name != "cross entropy" else {"loss.name": "x"})
+        with_row(
+            measured, name, 0.02, 0.06, **{"optimizer.epsilon": 1e-6} if name != "cross entropy" else {"loss.name": "x"}
+        )
     return measured
 
 
@@ -314,3 +316,20 @@ def test_a_prescription_that_changes_nothing_is_left_out():
     found = prescriptions.prescribe("overfitting", well(), fields)
     assert all("early_stopping.patience" not in one.overrides for one in found)
     assert any("model.dropout" in one.overrides for one in found)
+
+
+def test_a_prescription_that_a_comparison_has_refuted_is_left_out():
+    fields = flatten(Config())
+    measured = _bad("smaller batches")
+    with_row(measured, "rate / 10", 0.6, 0.62, **{"optimizer.learning_rate": 1e-4})
+    found = prescriptions.prescribe("rate_too_large", measured, fields)
+    assert all(one.overrides != {"optimizer.learning_rate": 1e-4} for one in found)
+    with_row(measured, "rate / 10", 0.4, 0.5, **{"optimizer.learning_rate": 1e-4})
+    found = prescriptions.prescribe("rate_too_large", measured, fields)
+    assert any(one.overrides == {"optimizer.learning_rate": 1e-4} for one in found)
+
+
+def test_findings_that_do_not_suffice_come_without_advice():
+    report = run_diagnosis.of_measurements(_with(well(), curves={"recent": 0.0}), [], flatten(Config()))
+    assert report["findings"][0]["name"] == "healthy"
+    assert all(not one["prescription"] for one in report["findings"])

@@ -23,6 +23,8 @@ class Change(NamedTuple):
     """Loss, in evaluation mode."""
     validation: float
     """The best one."""
+    validation_before: float
+    """Of the run."""
     overrides: Mapping[str, Any]
 
 
@@ -81,12 +83,13 @@ def derive(measured: Mapping[str, Any]) -> Facts:
     validation = share(_get(measured, "gaps", "validation", "loss"))
     if validation is None:
         validation = share(_get(measured, "curves", "last_validation_loss"))
+    test = share(_get(measured, "gaps", "test", "loss"))
     return Facts(
         measured,
         chance,
         train,
-        validation,
-        share(_get(measured, "gaps", "test", "loss")),
+        test if validation is None else validation,
+        test,
         changes,
         seeds,
     )
@@ -153,6 +156,7 @@ def _change(row: Row, partner: Row, chance: float, chance_error: float) -> Chang
         (before[1] - after[1]) / scale,
         after[1] / before[1] if before[1] > 0 else 1.0,
         *after,
+        before[1],
         row["overrides"],
     )
 
@@ -171,7 +175,7 @@ def _losses(side: Row, scale: float, by_errors: bool) -> tuple[float, float] | N
 
 def _middle(changes: Sequence[Change]) -> Change:
     """Of several seeds the medians."""
-    numbers = ("train_gain", "validation_gain", "validation_ratio", "train", "validation")
+    numbers = ("train_gain", "validation_gain", "validation_ratio", "train", "validation", "validation_before")
     return changes[0]._replace(**{name: median(getattr(one, name) for one in changes) for name in numbers})
 
 

@@ -121,7 +121,7 @@ def diagnose(
     missing: list[str] = []
     measured: dict[str, Any] = {"run": {"name": name}}
     measured["task"] = _task(known["train"], weights.numbers, classes, chance_loss, learning_rate, loss)
-    measured["curves"] = _curves(history, missing)
+    measured["curves"] = _curves(history, measured["run"], missing)
     measured |= _of_examples(known, classes, missing)
     if np.isfinite(loss):
         measured["gaps"] = _gaps(of_numbers, weights.numbers, splits, known, apply, params)
@@ -164,11 +164,13 @@ def _task(
     }
 
 
-def _curves(history: Any, missing: list[str]) -> dict[str, Any] | None:
+def _curves(history: Any, run: dict[str, Any], missing: list[str]) -> dict[str, Any] | None:
     rows = [] if history is None else inputs.rows_of_history(history)
     if not any({"train_loss", "validation_loss"} & set(row) for row in rows):
         missing.append("the course of the training: give history, with train_loss and validation_loss")
         return None
+    if rows and "train_loss" not in rows[-1] and any("train_loss" in row for row in rows):
+        run |= {"status": "diverged", "message": "the history ends without a finite training loss"}
     return curves.summary([{"epoch": i + 1, **row} for i, row in enumerate(rows)])
 
 
@@ -192,8 +194,6 @@ def _gaps(
             if outputs.ndim == 2 and outputs.shape[1] > 1:
                 accuracy = float((outputs.argmax(axis=1) == targets).mean())
                 found[part] |= {"accuracy": accuracy, "accuracy_interval": examples.wilson(accuracy * count, count)}
-    if "validation" not in found and "test" in found:
-        found["validation"] = found["test"]
     return found
 
 

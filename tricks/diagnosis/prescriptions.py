@@ -1,6 +1,6 @@
 """What to do about each finding: overrides of the config, and a sentence for whoever has no such config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tricks.diagnosis.facts import Facts, derive
@@ -36,11 +36,20 @@ def prescribe(name: str, measured: Mapping[str, Any], fields: Mapping[str, Any])
     kept: list[Prescription] = []
     for one in found:
         changes = {f: v for f, v in one.overrides.items() if _plain(fields.get(f)) != _plain(v)}
-        if one.overrides and not changes and fields:
+        if (one.overrides and not changes and fields) or _refuted(changes, measured.get("comparisons") or [], facts):
             continue
         if all(changes != other.overrides or not changes for other in kept):
             kept.append(one._replace(overrides=changes if fields else {}))
     return kept
+
+
+def _refuted(changes: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], facts: Facts) -> bool:
+    """Whether a comparison run made the same change, and it helped neither training nor validation."""
+    plain = {field: _plain(value) for field, value in changes.items()}
+    names = {r["name"] for r in rows if plain and {f: _plain(v) for f, v in r["overrides"].items()} == plain}
+    found = [facts.changes[name] for name in names if name in facts.changes]
+    helped = any(change.train_gain > 0.01 or change.validation_gain > 0.01 for change in found)
+    return bool(names) and not helped
 
 
 def _by_comparison(name: str, facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:

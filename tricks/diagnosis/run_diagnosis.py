@@ -54,7 +54,12 @@ def of_measurements(
                 ),
                 "evidence": [sentence[:1].upper() + sentence[1:] for sentence in one.evidence],
                 "lecture": LECTURE[one.name],
-                "prescription": [_plain(p) for p in prescriptions.prescribe(one.name, measured, fields or {})],
+                # What does not suffice for a finding is no ground for advice.
+                "prescription": [
+                    _plain(p)
+                    for p in prescriptions.prescribe(one.name, measured, fields or {})
+                    if one.strength >= findings.ENOUGH
+                ],
             }
             for place, one in enumerate(found)
         ],

@@ -18,7 +18,7 @@ class Finding(NamedTuple):
 
 
 LECTURE = {
-    "healthy": "Training and test loss are small: nothing is to be done.",
+    "healthy": "Where nothing that is tried does better on new examples, a training is done.",
     "model_bias": "The model is too simple: make it more flexible, with more features, layers or units.",
     "overfitting": "Training loss small, test loss large: more data, augmentation, or a model with less freedom.",
     "mismatch": "Training and test examples come from different distributions: more training does not help.",

@@ -173,9 +173,8 @@ def _at_a_minimum(facts: Facts) -> bool:
 
 def _told(change: Change) -> str:
     changed = ", ".join(f"{field}={value}" for field, value in change.overrides.items())
-    before = change.validation / change.validation_ratio if change.validation_ratio else float("nan")
     words = "error" if "loss.name" in change.overrides else "loss"
     return (
-        f"with {changed} alone the validation {words} is {change.validation:.3g} instead of {before:.3g}, and the "
-        f"training {words} {change.train:.3g}"
+        f"with {changed} alone the validation {words} is {change.validation:.3g} instead of "
+        f"{change.validation_before:.3g}, and the training {words} {change.train:.3g}"
     )

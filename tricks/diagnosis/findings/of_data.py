@@ -87,13 +87,12 @@ def _mismatch(facts: Facts) -> Iterator[Finding]:
         evidence.append(f"a probe tells test from training examples (area {auc:.2f}, by chance 0.5; p = {p_value:.2g})")
     elif labels is not None:
         evidence.append(f"the classes are spread otherwise in the test (p = {labels:.2g})")
-    if facts.test is not None and facts.validation is not None:
-        worse = facts.test - facts.validation
-        evidence.append(
-            f"the test loss is {facts.test:.2f} of that of a constant answer, validation {facts.validation:.2f}"
-        )
+    other = "validation" if (facts.of("gaps").get("validation") or {}).get("loss") is not None else "training"
+    beside = facts.validation if other == "validation" else facts.train
+    if facts.test is not None and beside is not None:
+        evidence.append(f"the test loss is {facts.test:.2f} of that of a constant answer, {other} {beside:.2f}")
         # A difference that does no harm is no cause.
-        strength = min(strength, graded(worse, 0.05, 0.3))
+        strength = min(strength, graded(facts.test - beside, 0.05, 0.3))
     features = [f"{name} ({apart:.2f})" for name, apart, *_ in (found.get("features") or [])[:5]]
     if features:
         evidence.append(f"features that differ most, with the distance of their distributions: {', '.join(features)}")

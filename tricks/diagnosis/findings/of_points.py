@@ -27,7 +27,7 @@ def find(facts: Facts) -> Iterator[Finding]:
     if by_escape > 1.5 * by_gradient:
         told = (
             f"along the eigenvector of the smallest eigenvalue the loss falls by {by_escape:.1%}, "
-            f"and along the gradient by {by_gradient:.1%} ({ends})"
+            f"and against the gradient by {by_gradient:.1%} ({ends})"
         )
         yield Finding("saddle", min(graded(by_escape, 0.01, 0.05), large) * still, (told,))
     verdict = point.get("verdict")
@@ -42,7 +42,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         told = f"neither the gradient nor negative curvature lowers the loss by 0.5 % ({ends})"
         yield Finding("minimum", large * still * 0.9, (told,))
     if by_gradient >= 0.01 and by_escape <= 1.5 * by_gradient and still > 0.8:
-        told = f"the loss stands still, and one step along the gradient lowers it by {by_gradient:.1%}"
+        told = f"the loss stands still, and one step against the gradient lowers it by {by_gradient:.1%}"
         yield Finding("stuck_not_critical", min(graded(by_gradient, 0.01, 0.1), large) * still, (told,))
 
 

@@ -23,7 +23,7 @@ TITLES = {
     "exploding_gradients": "The gradient explodes on its way to the first layers",
     "dead_units": "Many units are dead",
     "saturated_units": "Many units are saturated",
-    "bad_initialization": "The first weights have the wrong scale",
+    "bad_initialization": "The first weights are a bad start",
     "unscaled_features": "The features are of very different scales",
     "saturated_loss": "The loss is flat where the model is most wrong",
     "over_regularized": "The regularization is too strong",
