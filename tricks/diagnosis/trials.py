@@ -64,7 +64,7 @@ def run(
             why = next((refused[number] for number in own if number in refused), "")
         else:
             after, why = _with_escape(subject, overrides[place])
-        results.append(_judged(before, after, one["promises"], why))
+        results.append(_judged(before, after, one["promises"], why, by_errors="loss.name" in overrides[place]))
     return results
 
 
@@ -109,25 +109,35 @@ def _of_records(lines: list[records.Record]) -> dict[str, Any]:
 
 
 def _judged(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], promises: str, why: str
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    promises: str,
+    why: str,
+    *,
+    by_errors: bool,
 ) -> dict[str, Any]:
+    """Losses of different kinds do not compare: then errors do."""
     if not after:
         return {"kept": None, "sentence": why or "there was no time to try it"}
     result: dict[str, Any] = {"promises": promises}
     told, kept = [], False
-    for name, key in (("training", "train_loss"), ("validation", "validation_loss")):
-        old, new = _mean(before, key), _mean(after, key)
+    measure = "accuracy" if by_errors else "loss"
+    for name, part in (("training", "train"), ("validation", "validation")):
+        old, new = (_mean(rows, f"{part}_{measure}", by_errors) for rows in (before, after))
         result[name] = [old, new]
         helped = new is not None and (old is None or new < (1 - _LEAST) * old)
         kept |= helped and name in (promises, "validation")
-        told.append(f"{name} loss {_shown(old)} to {_shown(new)}")
+        told.append(f"{name} {'error' if by_errors else 'loss'} {_shown(old)} to {_shown(new)}")
     return {"kept": kept, "sentence": f"{', '.join(told)} (means of {len(after)} seeds)", **result}
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+def _mean(rows: Sequence[Mapping[str, Any]], key: str, is_accuracy: bool) -> float | None:
     """None where one of them diverged: there is no mean of it."""
     values = [row.get(key) for row in rows]
-    return fmean(values) if values and all(value is not None for value in values) else None  # type: ignore[arg-type]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    return 1 - fmean(known) if is_accuracy else fmean(known)
 
 
 def _shown(value: float | None) -> str:

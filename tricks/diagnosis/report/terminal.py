@@ -51,7 +51,9 @@ def _blocks(report: Mapping[str, Any]) -> Iterator[list[str]]:
     if todo:
         yield ["", "What to do next"]
         for one in todo:
-            helped = f" Tried: {one['tried'].get('sentence', 'it helped')}." if one["tried"] else ""
+            tried = one["tried"] or {}
+            what = "Tried" if tried.get("kept") is not None else "Could not be tried"
+            helped = f" {what}: {tried.get('sentence', 'it helped')}." if tried else ""
             yield _item(one["sentence"] + helped.replace("..", "."))
             if one["command"]:
                 yield _shell(one["command"])
