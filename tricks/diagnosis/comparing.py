@@ -17,7 +17,8 @@ _LAGS = 0.15
 """Of the loss of a constant answer: from where on validation is so far behind that more examples may be the remedy."""
 _FIRST_EPOCHS = 10
 """Where the run itself had fewer because it diverged or was interrupted."""
-_TIMES, _LEAST_SECONDS, _MOST_SECONDS = 6.0, 30.0, 100.0
+_TIMES, _LEAST_SECONDS, _MOST_SECONDS, _LATE = 10.0, 30.0, 100.0, 60.0
+_TELLING = ("same", "rate / 10", "rate x 10", "unregularized", "wider", "perceptron", "linear", "subset")
 
 
 def compare(
@@ -32,7 +33,7 @@ def compare(
     Args:
         run: as `subject.read` reads it.
         measured: of the run by itself.
-        seconds: that they may take, about; None for six times what the run took, from half a minute to 100 s.
+        seconds: that they may take, about; None for ten times what the run took, from half a minute to 100 s.
         note: of the steps that are done, and of all.
 
     Returns:
@@ -53,26 +54,29 @@ def compare(
     wanted = min(run.rules.epoch_of(max((r.step for r in run.records), default=0)), run.config.train.epochs)
     if run.status in ("diverged", "interrupted", "going on"):
         wanted = min(max(wanted, _FIRST_EPOCHS), run.config.train.epochs)
-    chosen = plan(epochs=_affordable(run, plan(epochs=max(wanted, 1)), max(wanted, 1), seconds))
+    chosen = _affordable(run, plan, max(wanted, 1), seconds)
     lanes = comparisons.lanes_of(run.config, chosen)
     find = functools.partial(sources.kept, run.workdir)
-    stories, refused = comparisons.train(lanes, find, seconds=1.5 * seconds, note=note)
+    stories, refused = comparisons.train(lanes, find, seconds=seconds + _LATE, note=note)
     rows = comparisons.rows(lanes, chosen, stories, run.config)
     ended = {row["name"] for row in rows}
     why = {chosen[lane.setting].name: refused[lane.number] for lane in lanes if lane.number in refused}
     missing = [f"the comparison {name!r}: {reason}" for name, reason in why.items()]
     late = [one.name for one in chosen if one.name not in ended | set(why)]
     if late:
-        missing.append(f"the comparisons {', '.join(late)}: they had not ended after {1.5 * seconds:.0f} s")
+        missing.append(f"the comparisons {', '.join(late)}: they had not ended after {seconds + _LATE:.0f} s")
     return rows, missing
 
 
-def _affordable(run: Subject, plan: list[Comparison], epochs: int, seconds: float) -> int:
+def _affordable(run: Subject, plan: Callable[..., list[Comparison]], epochs: int, seconds: float) -> list[Comparison]:
+    """As many epochs as there is time for; where one is too many, the comparisons that tell most."""
     rate = curves.steps_per_second(run.records, run.config.data.batch_size)
     if rate is None:
-        return epochs
-    cost = sum(one.seeds * one.cost for one in plan) * epochs * run.rules.steps_per_epoch / rate
-    return max(min(epochs, int(epochs * seconds / cost)), 1)
+        return plan(epochs=epochs)
+    of_one = run.rules.steps_per_epoch / rate * sum(one.seeds * one.cost for one in plan(epochs=1))
+    if of_one <= seconds:
+        return plan(epochs=min(epochs, int(seconds / of_one)))
+    return [one._replace(seeds=min(one.seeds, 2)) for one in plan(epochs=1) if one.name in _TELLING]
 
 
 def _gap(measured: Mapping[str, Any]) -> float:
