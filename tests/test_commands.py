@@ -16,6 +16,7 @@ _SCRIPTS = {
     "train": "train.py",
     "spectrum": "scripts/spectrum.py",
     "sweep": "scripts/sweep.py",
+    "diagnose": "scripts/diagnose.py",
     "prepare": "scripts/prepare_data.py",
 }
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
