@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tricks.diagnosis.facts import Facts, derive
-from tricks.diagnosis.findings import of_comparisons
+from tricks.diagnosis.findings import of_comparisons, of_data
 
 
 class Prescription(NamedTuple):
@@ -109,7 +109,7 @@ def _overfitting(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescripti
 
 def _mismatch(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
     features = (facts.of("shift").get("train_test") or {}).get("features") or []
-    named = ", ".join(str(feature[0]) for feature in features[:5])
+    named = ", ".join(of_data.column(str(feature[0])) for feature in features[:5])
     which = f": compare {named} in both" if named else ""
     yield Prescription(f"Draw training and test examples from one distribution{which}", {})
     yield Prescription(

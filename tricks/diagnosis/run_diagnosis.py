@@ -42,27 +42,26 @@ def of_measurements(
     """
     measured = without_nan(measured)
     found = findings.rank(measured)
-    run = dict(measured.get("run") or {})
-    return {
-        "version": _VERSION,
-        "run": run,
-        "findings": [
+    complete = bool(derive(measured).changes)
+    told: list[dict[str, Any]] = []
+    for one in found:
+        enough = one.strength >= findings.ENOUGH
+        known = [p["overrides"] for other in told for p in other["prescription"] if p["overrides"]]
+        # What does not suffice for a finding is no ground for advice, and what was advised before is known.
+        advice = prescriptions.prescribe(one.name, measured, fields or {}) if enough else []
+        told.append(
             {
                 "name": one.name,
-                "confidence": confidence.of(
-                    one, first=place == 0 and one.strength >= findings.ENOUGH, complete=bool(derive(measured).changes)
-                ),
+                "confidence": confidence.of(one, first=enough and not told, complete=complete),
                 "evidence": [sentence[:1].upper() + sentence[1:] for sentence in one.evidence],
                 "lecture": LECTURE[one.name],
-                # What does not suffice for a finding is no ground for advice.
-                "prescription": [
-                    _plain(p)
-                    for p in prescriptions.prescribe(one.name, measured, fields or {})
-                    if one.strength >= findings.ENOUGH
-                ],
+                "prescription": [plain for p in advice if (plain := _plain(p))["overrides"] not in known],
             }
-            for place, one in enumerate(found)
-        ],
+        )
+    return {
+        "version": _VERSION,
+        "run": dict(measured.get("run") or {}),
+        "findings": told,
         "path": tree.path(measured, found),
         "measurements": {topic: value for topic, value in measured.items() if topic != "run"},
         "not_judged": list(missing),

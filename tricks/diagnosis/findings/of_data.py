@@ -93,7 +93,16 @@ def _mismatch(facts: Facts) -> Iterator[Finding]:
         evidence.append(f"the test loss is {facts.test:.2f} of that of a constant answer, {other} {beside:.2f}")
         # A difference that does no harm is no cause.
         strength = min(strength, graded(facts.test - beside, 0.05, 0.3))
-    features = [f"{name} ({apart:.2f})" for name, apart, *_ in (found.get("features") or [])[:5]]
+    features = [f"{column(name)} ({apart:.2f})" for name, apart, *_ in (found.get("features") or [])[:5]]
     if features:
         evidence.append(f"features that differ most, with the distance of their distributions: {', '.join(features)}")
     yield Finding("mismatch", strength, tuple(evidence))
+
+
+def column(name: str) -> str:
+    """The name of a feature within a list of them.
+
+    >>> column("age"), column("7, 0, 0")
+    ('age', '[7, 0, 0]')
+    """
+    return f"[{name}]" if "," in name else name
