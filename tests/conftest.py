@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+# Matrices of tests are small, and there is a worker on every core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import forks
 import jax
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ROOT / "tests" / "plain_config.py"
