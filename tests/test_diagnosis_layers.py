@@ -490,3 +490,16 @@ def test_a_run_that_diverged_is_followed_to_where_it_began(tmp_path):
     found = origin.find(again.setup.static, again.hyper, state, again.chunks(0, rules.total_steps), rules)
     assert said - 1 <= found["step"] <= said, found
     assert found["layer"] in ("linear_0", "linear_1")
+
+
+def test_losses_that_shake_are_told_from_losses_that_fall():
+    generator = np.random.default_rng(0)
+    independent = history.shaking((2 + 0.1 * generator.normal(size=200)).tolist())
+    assert independent["alternating"] == pytest.approx(-0.5, abs=0.1)
+    # |x_t - (x_{t-1} + x_{t+1}) / 2| of independent noise s has deviation s (3 / 2)^(1/2), and median .674 of that.
+    assert independent["noise"] == pytest.approx(0.674 * 0.1 * 1.5**0.5 / 2, rel=0.2)
+    falling = history.shaking(np.exp(-np.arange(50) / 10).tolist())
+    assert falling["alternating"] > 0.8
+    assert falling["noise"] < 0.01
+    assert history.shaking([1.0] * 50) is None
+    assert history.shaking([1.0, 2.0]) is None

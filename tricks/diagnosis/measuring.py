@@ -133,7 +133,9 @@ def _layers(run: Subject, network: Network, initial: Weights, *, fast: bool) -> 
     }
     # Those that the run itself looked at, where it did.
     logged = history.of_records(run.records)
-    return found | {"history": logged or (None if fast else _replayed(run, batch))}
+    if logged or fast:
+        return found | {"history": logged or None}
+    return found | _replayed(run, batch)
 
 
 def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
@@ -153,14 +155,14 @@ def _of_examples(run: Subject, found: Mapping[str, Answers]) -> dict[str, Any]:
     return measured
 
 
-def _replayed(run: Subject, batch: Batch) -> list[dict[str, Any]]:
+def _replayed(run: Subject, batch: Batch) -> dict[str, Any]:
     """The layers over the steps of the run, or over the first of them."""
     last = max((r.step for r in run.records), default=0)
     whole = last // run.rules.steps_per_epoch * run.rules.steps_per_epoch
     if whole == 0:
-        return []
-    found: list[dict[str, Any]] = history.measure(run.replay, batch, last_step=whole, seconds=5.0)["history"]
-    return found
+        return {"history": None}
+    seen = history.measure(run.replay, batch, last_step=whole, seconds=5.0)
+    return {"history": seen["history"], "between_steps": seen["between_steps"]}
 
 
 def _origin(run: Subject) -> dict[str, Any] | None:

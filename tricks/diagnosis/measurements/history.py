@@ -1,7 +1,7 @@
 """Layers over the steps of a run: of what its training logged, or of its steps taken again."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from tricks.losses import Batch
 from tricks.training import glances
 from tricks.training.records import Record
 
+_LAST, _FEWEST = 200, 10  # Losses of steps.
 _GROWTH = 1.5  # Of the steps from one look to the next.
 
 
@@ -41,8 +42,8 @@ def measure(replay: Replay, batch: Batch, *, last_step: int | None = None, secon
         seconds: after which it ends in any case, not counting compilation.
 
     Returns:
-        `history` as `of_records` gives it; `step`, how far it came; and `complete`, whether that is the last step. It
-        ends before a state that is not finite.
+        `history` as `of_records` gives it; `step`, how far it came; `complete`, whether that is the last step; and
+        `between_steps`, what `shaking` makes of the last losses. It ends before a state that is not finite.
     """
     made = replay.setup
     rules, static = made.rules, made.static
@@ -51,7 +52,7 @@ def measure(replay: Replay, batch: Batch, *, last_step: int | None = None, secon
     state = initial(replay).train
     history = [_line(0, 0, jax.device_get(look(replay.hyper, state, batch)))]
     ends = time.monotonic() + seconds
-    step, due = 0, 1.0
+    step, due, losses = 0, 1.0, list[float]()
     for part in replay.chunks(0, last_step):
         length = len(part.indices)
         bounds = () if static.escape is None else (np.int32(0), np.int32(length))
@@ -59,13 +60,45 @@ def measure(replay: Replay, batch: Batch, *, last_step: int | None = None, secon
         if not metrics.finite:
             break
         step += length
+        losses = [*losses, *np.asarray(metrics.steps.measures["loss"]).tolist()][-_LAST:]
         is_over = time.monotonic() > ends or step == last_step
         if step >= due or is_over:
             history.append(_line(step, rules.epoch_of(step), jax.device_get(look(replay.hyper, state, batch))))
             due = step * _GROWTH
         if is_over:
             break
-    return {"history": history, "step": step, "complete": step == last_step}
+    return {"history": history, "step": step, "complete": step == last_step, "between_steps": shaking(losses)}
+
+
+def shaking(losses: Sequence[float]) -> dict[str, float] | None:
+    """How the loss oscillates from step to step.
+
+    noise = median |L_t - (L_{t-1} + L_{t+1}) / 2| / median L; alternating is the correlation of neighbouring changes,
+    -1 for a loss that goes up and down by turns, -1/2 for noise that is independent from step to step, 0 for one that
+    drifts.
+
+    Args:
+        losses: of steps in a row.
+
+    Returns:
+        `noise` and `alternating`; None of fewer than ten, or of a loss that is 0 or does not change.
+
+    >>> found = shaking([1.0, 3.0] * 10)
+    >>> found["noise"], round(found["alternating"], 3)
+    (1.0, -1.0)
+    """
+    values = np.asarray(losses, np.float64)
+    if len(values) < _FEWEST or not np.median(values) > 0:
+        return None
+    changes = np.diff(values)
+    size = float(np.mean(changes**2))
+    if size == 0:
+        return None
+    away = np.abs(values[1:-1] - (values[:-2] + values[2:]) / 2)
+    return {
+        "noise": float(np.median(away) / np.median(values)),
+        "alternating": float(np.mean(changes[1:] * changes[:-1]) / size),
+    }
 
 
 def _line(step: int, epoch: int, values: Mapping[str, Any]) -> dict[str, Any]:
