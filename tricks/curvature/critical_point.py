@@ -234,6 +234,17 @@ def classify_operator(
 
 
 def verdict_of(ends: Ends, gradient_norm: float, gradient_tolerance: float, confirmed: float | None) -> tuple[str, str]:
+    """The verdict that both ends of a spectrum and a gradient allow, as `classify` says it.
+
+    Args:
+        ends: of the spectrum.
+        gradient_norm: of the gradient there.
+        gradient_tolerance: up to which it counts as zero.
+        confirmed: curvature along the smallest eigenvector on held-out batches; None where there are none.
+
+    Returns:
+        One of `VERDICTS`, and the evidence in a sentence.
+    """
     low, high = ends.bounds
     found = f"eigenvalues from {ends.smallest:.3g} to {ends.largest:.3g}"
     if gradient_norm > gradient_tolerance:
