@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.diagnosis.case import HEALTHY, NAMES
-
-_TWO_SIDED_95 = 1.959964
+from tricks.diagnosis.measurements import examples
 
 
 class Judged(NamedTuple):
@@ -63,12 +62,8 @@ def wilson(count: int, of: int) -> Rate:
     >>> print(wilson(8, 10))
     8 of 10 = 80% (49% to 94%)
     """
-    if not of:
-        return Rate(0, 0, 0.0, 1.0)
-    share, z = count / of, _TWO_SIDED_95
-    centre, scale = share + z * z / (2 * of), 1 + z * z / of
-    half = z * ((share * (1 - share) + z * z / (4 * of)) / of) ** 0.5
-    return Rate(count, of, (centre - half) / scale, (centre + half) / scale)
+    low, high = examples.wilson(count, of) or (0.0, 1.0)
+    return Rate(count, of, low, high)
 
 
 def rates(judged: Sequence[Judged]) -> dict[str, Rate]:
