@@ -17,6 +17,7 @@ _SCRIPTS = {
     "spectrum": "scripts/spectrum.py",
     "sweep": "scripts/sweep.py",
     "diagnose": "scripts/diagnose.py",
+    "reproduce": "scripts/reproduce.py",
     "prepare": "scripts/prepare_data.py",
 }
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

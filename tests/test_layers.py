@@ -28,6 +28,7 @@ _ROWS = (
     ("transforms",),
     ("training",),
     ("diagnosis",),
+    ("lectures",),
     ("commands",),
     ("__main__",),
 )
@@ -70,6 +71,7 @@ _OUTSIDE = {
         "pyarrow",
     },
     "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "jinja2", "tabulate", "tqdm"},
+    "tricks.lectures": {"jax", "numpy", "scipy", "matplotlib", "jinja2"},
     "tricks.commands": {"jax", "absl", "ml_collections"},
     "tricks.__main__": set(),
 }

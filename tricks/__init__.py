@@ -21,6 +21,7 @@ _MODULES = frozenset(
         "diagnosis",
         "early_stopping",
         "errors",
+        "lectures",
         "losses",
         "masks",
         "memory",

@@ -8,6 +8,7 @@ _SCRIPTS = {
     "spectrum": "scripts/spectrum.py",
     "sweep": "scripts/sweep.py",
     "diagnose": "scripts/diagnose.py",
+    "reproduce": "scripts/reproduce.py",
     "prepare": "scripts/prepare_data.py",
 }
 _ROOT = Path(__file__).parents[2]

@@ -5,14 +5,12 @@ leaves out the comparison runs; --try trains with the first prescriptions, two s
 not help. --watch measures a run that goes on, over and over. Exit status: 0 done, 2 a mistake, 130 interrupted.
 """
 
-import os
 from typing import Any
 
-import jax
 from absl import flags
 
 from tricks import paths
-from tricks.cli import command
+from tricks.cli import command, cores
 from tricks.cli.screen import say
 from tricks.errors import UserError
 
@@ -38,7 +36,7 @@ def _main(arguments: list[str]) -> None:
     if given.watch and (given.fast or given["try"].value):
         raise UserError("--watch takes neither --fast nor --try: it measures what goes on")
     workdir = paths.local("--workdir", given.workdir)
-    _use_all_cores()
+    cores.use_all()
     # They bring all of training, and are not needed to refuse a mistake.
     from tricks.diagnosis import subject, watch
     from tricks.diagnosis.report.terminal import terminal
@@ -55,10 +53,3 @@ def _main(arguments: list[str]) -> None:
     say(terminal(report))
     write(report, workdir, run)
     say(f"written: {workdir}/{REPORT}, {PAGE}")
-
-
-def _use_all_cores() -> None:
-    """Each core of a CPU as a device, as for a sweep: comparison runs are lanes."""
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        ours = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        jax.config.update("jax_num_cpu_devices", len(ours(0)))

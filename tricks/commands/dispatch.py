@@ -15,6 +15,7 @@ _COMMANDS = {
     "spectrum": "says at what kind of point a run stands",
     "sweep": "trains many settings and seeds at once",
     "diagnose": "says why a training does not behave, and what to do",
+    "reproduce": "puts the lectures' claims to the test",
     "prepare": "prepares a data set of TensorFlow Datasets, once",
 }
 _DONE, _MISTAKE, _INTERRUPTED = 0, 2, 130

@@ -7,17 +7,15 @@ same command on the same workdir goes on where it was interrupted. --export=LANE
 tricks train. Exit status: 0 done, 2 a mistake in what was asked for, 3 all lanes diverged, 130 interrupted.
 """
 
-import os
 import re
 import sys
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
 from tricks import paths
-from tricks.cli import command, sweep_flags
+from tricks.cli import command, cores, sweep_flags
 from tricks.cli.screen import say
 from tricks.config import Config
 from tricks.errors import UserError
@@ -48,7 +46,7 @@ def _define() -> None:
 
 def _main(arguments: list[str]) -> int:
     chosen = flags.FLAGS
-    _use_all_cores()
+    cores.use_all()
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; ranges are given as --sweep.FIELD=RANGE")
     if chosen.export is not None:
@@ -79,13 +77,6 @@ def _main(arguments: list[str]) -> int:
     if found.interrupted:
         return command.INTERRUPTED
     return command.DIVERGED if all(row["status"] == "diverged" for row in found.rows) else command.DONE
-
-
-def _use_all_cores() -> None:
-    """Each core of a CPU as a device, which has lanes of its own: what is small does not fill two of them."""
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        ours = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        jax.config.update("jax_num_cpu_devices", len(ours(0)))
 
 
 def _settings(config: Config, listed: str) -> list[Setting]:

@@ -1,8 +1,6 @@
 """Comparison runs: the same training with one thing changed, all in one sweep that stays in memory."""
 
-import functools
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,15 +9,11 @@ from tricks.config import Config
 from tricks.data import Dataset
 from tricks.diagnosis.comparison_plan import Comparison
 from tricks.diagnosis.measurements import gaps
-from tricks.errors import UserError
 from tricks.training.records import epoch_means
 from tricks.training.sources import Sources
-from tricks.training.sweeps import groups, programs, rung
-from tricks.training.sweeps.groups import Group
+from tricks.training.sweeps import in_memory
 from tricks.training.sweeps.lane_files import Story
-from tricks.training.sweeps.rung import Crew
 from tricks.training.sweeps.settings import Lane, with_setting
-from tricks.training.sweeps.slots import Keeper
 
 _SAMPLE = 2000  # Training examples that the weights are evaluated on.
 _POINTS = 60
@@ -62,38 +56,7 @@ def train(
     Returns:
         What happened to each lane by its number, and why others cannot be trained.
     """
-    began, mesh = time.monotonic(), programs.make_mesh()
-    found, refused = _divided(lanes, find)
-    until = {number: rules.total_steps for group in found for number, rules in group.rules.items()}
-    total, done = sum(until.values()), 0
-
-    def noted(lane: Lane, story: Story, steps: int) -> None:
-        nonlocal done
-        done += steps + (until[lane.number] - story.step if story.status else 0)
-        note(done, total)
-
-    keeper = Keeper(_nothing_kept, lambda *_: None, noted, lambda: time.monotonic() - began > seconds)
-    crew = Crew(found, mesh, [rung.width(group, mesh.size) for group in found])
-    try:
-        stories, _ = crew.train(dict.fromkeys(until, Story()), until, lambda _: keeper)
-    finally:
-        crew.close()
-    return stories, refused
-
-
-def _divided(lanes: Sequence[Lane], find: Callable[[Config], Sources]) -> tuple[list[Group], dict[int, str]]:
-    divide = functools.partial(groups.divide, mesh=programs.make_mesh(), find=find, seen=_with_training_sample)
-    try:
-        return divide(lanes), {}
-    except UserError:
-        refused = {}
-        for lane in lanes:
-            try:
-                divide([lane])
-            except UserError as error:
-                refused[lane.number] = str(error)
-        kept = [lane for lane in lanes if lane.number not in refused]
-        return divide(kept) if kept else [], refused
+    return in_memory.train(lanes, find, seen=_with_training_sample, seconds=seconds, note=note)
 
 
 def rows(
@@ -174,10 +137,6 @@ def _differing(base: Config, one: Comparison) -> dict[str, Any]:
 
 def _with_training_sample(data: Dataset) -> Dataset:
     return data._replace(test=gaps.taken(data.train, _SAMPLE))
-
-
-def _nothing_kept(lane: Lane) -> Any:
-    raise AssertionError("a lane is trained to its end")
 
 
 def _plain(value: Any) -> float | None:

@@ -1,0 +1,83 @@
+"""One HTML page with every claim, its verdict and its picture."""
+
+import base64
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tricks.lectures.common.experiment import CHAPTERS
+from tricks.lectures.common.results import shown
+
+FILE = "lectures.html"
+
+
+def page(results: Sequence[Mapping[str, Any]], workdir: Path) -> str:
+    """The page, which needs no other file and no network.
+
+    Args:
+        results: as they stand in each result.json.
+        workdir: where the folders with the pictures are.
+
+    Returns:
+        HTML.
+    """
+    found = {result["name"]: result for result in results}
+    chapters = [
+        (title, [_entry(found[name], workdir) for name in names if name in found]) for title, names in CHAPTERS.items()
+    ]
+    first = results[0] if results else {}
+    return str(
+        _template().render(
+            chapters=[(title, entries) for title, entries in chapters if entries],
+            count=len(found),
+            verdicts=Counter(result["verdict"] for result in results),
+            quick=any(result["quick"] for result in results),
+            seconds=sum(result["seconds"] for result in results),
+            versions=first.get("versions", {}),
+        )
+    )
+
+
+def _entry(result: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+    name = result["name"]
+    picture = base64.b64encode((workdir / name / f"{name}.png").read_bytes()).decode()
+    return {**result, "picture": f"data:image/png;base64,{picture}", "number": number(result)}
+
+
+def number(result: Mapping[str, Any]) -> str:
+    """What was measured, with its interval.
+
+    Args:
+        result: content of a result.json.
+
+    Returns:
+        Such as `2 (1.9 to 2.1)`.
+
+    >>> number({"measured": 2.0, "interval": [1.9, 2.1]}), number({"measured": 2.0, "interval": [2.0, 2.0]})
+    ('2 (1.9 to 2.1)', '2')
+    """
+    value, ends = result["measured"], result["interval"]
+    if value is None:
+        return "unknown"
+    if None in ends:
+        return f"{shown(value)} (interval unknown: too few seeds)"
+    if math.isclose(ends[0], ends[1], rel_tol=1e-9):
+        return shown(value)
+    return f"{shown(value)} ({shown(ends[0])} to {shown(ends[1])})"
+
+
+@functools.cache
+def _template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")

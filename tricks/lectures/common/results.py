@@ -1,0 +1,133 @@
+"""Runs experiments, and keeps what came of them: each in a folder of its own, which is not run again."""
+
+import ast
+import hashlib
+import importlib.metadata
+import math
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tricks.cli.json_files import read_json, write_json
+from tricks.errors import UserError
+from tricks.lectures.common import figures
+from tricks.lectures.common.experiment import Effort, Experiment
+
+RESULT, DATA = "result.json", "data.json"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+# They say what is made of the runs; the runs do not hang on them.
+_AFTER_THE_RUNS = ("judge", "draw")
+
+
+def reproduce(
+    experiment: Experiment, effort: Effort, workdir: Path, note: Callable[[str], None], *, version: str
+) -> dict[str, Any]:
+    """Runs an experiment, or takes its runs from an earlier time; judges it, and draws its figure.
+
+    Args:
+        experiment: which.
+        effort: how much is run.
+        workdir: where its folder is made, `NAME/` with result.json, data.json, NAME.png and NAME.svg.
+        note: told how far it is.
+        version: of this package.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        UserError: the files of an earlier time are damaged.
+    """
+    folder = workdir / experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    of_runs = {"source": fingerprint(experiment), "quick": effort.quick, "images": effort.images}
+    kept = _read(folder / DATA)
+    if kept is None or kept["of"] != of_runs:
+        began = time.monotonic()
+        data = experiment.run(effort, note)
+        seconds = time.monotonic() - began
+        kept = {"of": of_runs, "seconds": round(seconds, 1), "versions": _versions(version), "data": data}
+        write_json(folder / DATA, kept)
+        # The same numbers as they will be read again.
+        kept = read_json(folder / DATA)
+    judgement = experiment.judge(kept["data"])
+    result = {
+        "name": experiment.name,
+        "claim": experiment.claim.title,
+        "idea": experiment.claim.idea,
+        "lecture": experiment.claim.lecture,
+        "source": experiment.claim.source,
+        "rule": experiment.claim.rule,
+        "verdict": judgement.verdict,
+        "measured": judgement.measured,
+        "interval": list(judgement.interval),
+        "effect": judgement.effect,
+        "sentence": judgement.sentence,
+        "details": dict(judgement.details),
+        "seeds": kept["data"].get("seeds", []),
+        "data": kept["data"].get("examples", ""),
+        "quick": effort.quick,
+        "seconds": kept["seconds"],
+        "versions": kept["versions"],
+    }
+    figures.save(experiment.draw, kept["data"], folder / experiment.name)
+    write_json(folder / RESULT, result)
+    return result
+
+
+def fingerprint(experiment: Experiment) -> str:
+    """Of what an experiment runs: its source without docstrings, comments, the claim, the rule and the drawing.
+
+    Args:
+        experiment: with the path of its file.
+
+    Returns:
+        A short text that changes with what is run.
+    """
+    tree = ast.parse(Path(experiment.path).read_text())
+    tree.body = [part for part in tree.body if not _is_after_the_runs(part)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def _is_after_the_runs(part: ast.stmt) -> bool:
+    if isinstance(part, ast.FunctionDef):
+        return part.name in _AFTER_THE_RUNS or part.name.startswith(tuple(f"_{name}" for name in _AFTER_THE_RUNS))
+    targets = part.targets if isinstance(part, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id == "CLAIM" for target in targets)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+        if not {"of", "data", "seconds", "versions"} <= set(found):
+            raise ValueError("it lacks parts")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, and its runs are done again") from error
+    return dict(found)
+
+
+def _versions(version: str) -> dict[str, str]:
+    device = jax.devices()[0]
+    return {
+        "tricks": version,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": f"{jax.device_count()} x {device.device_kind}",
+    }
+
+
+def shown(value: float) -> str:
+    """A number as it stands in a sentence.
+
+    >>> shown(0.0123456), shown(1234567.0), shown(12.0), shown(float("nan"))
+    ('0.0123', '1.23e+06', '12', 'unknown')
+    """
+    return f"{value:.3g}" if math.isfinite(value) else ("unknown" if math.isnan(value) else str(value))
