@@ -72,7 +72,7 @@ _OUTSIDE = {
     },
     "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "jinja2", "tabulate", "tqdm"},
     "tricks.lectures": {"jax", "numpy", "scipy", "matplotlib", "jinja2"},
-    "tricks.commands": {"jax", "absl", "ml_collections"},
+    "tricks.commands": {"absl", "ml_collections"},
     "tricks.__main__": set(),
 }
 # What knows no file, no screen and no config.
