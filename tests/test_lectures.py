@@ -2,11 +2,18 @@
 
 import importlib
 import json
+import math
+import re
 
+import numpy as np
 import pytest
+from scipy import stats
 
+from conftest import run_python
+from tricks.errors import UserError
 from tricks.lectures.common import experiment as experiments
-from tricks.lectures.common import figures
+from tricks.lectures.common import figures, page, results, statistics
+from tricks.lectures.common.experiment import Effort, Experiment
 
 _FILES = ("critical_points", "batches", "optimizers", "losses", "regularization")
 KNOWN = {
@@ -54,3 +61,139 @@ def test_its_figure_has_names_of_a_legible_size(name, verdict, tmp_path):
     assert any(axis.get_ylabel() for axis in panels)
     texts = [text for axis in panels for text in (axis.xaxis.label, axis.yaxis.label, axis.title)]
     assert all(text.get_fontsize() >= 11 for text in texts)
+
+
+def test_a_mean_has_the_interval_of_student():
+    values = [0.2, 0.5, 0.1, 0.9, 0.4]
+    found = statistics.mean(values)
+    interval = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    np.testing.assert_allclose(found, [np.mean(values), *interval], rtol=1e-12)
+    assert statistics.mean([2.0]) == (2.0, -math.inf, math.inf)
+
+
+def test_pairs_take_out_what_seeds_have_in_common():
+    shared = np.array([1.0, 5.0, 9.0])
+    assert statistics.difference(shared + 1, shared) == pytest.approx((1.0, 1.0, 1.0))
+    assert statistics.ratio(3 * shared, shared) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def test_intervals_of_95_percent_hold_the_truth_that_often():
+    generator = np.random.default_rng(0)
+    means = [statistics.mean(generator.normal(1, 2, 6).tolist()) for _ in range(1000)]
+    x = np.arange(12.0)
+    slopes = [statistics.slope(x, 0.5 * x + generator.normal(size=12)) for _ in range(1000)]
+    pairs = [generator.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], 40).T for _ in range(500)]
+    ranks = [statistics.rank_correlation(*pair) for pair in pairs]
+    # Of normal numbers with correlation r the ranks have 6/pi asin(r/2).
+    for found, truth in ((means, 1), (slopes, 0.5), (ranks, 6 / math.pi * math.asin(0.25))):
+        covered = np.mean([one.low <= truth <= one.high for one in found])
+        assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("interval", "above", "below"),
+    [
+        ((1.1, 2.0), "supported", "refuted"),
+        ((0.0, 1.0), "refuted", "inconclusive"),
+        ((1.0, 2.0), "inconclusive", "refuted"),
+        ((0.5, 1.5), "inconclusive", "inconclusive"),
+        ((0.1, 0.9), "refuted", "supported"),
+        ((-math.inf, math.inf), "inconclusive", "inconclusive"),
+    ],
+)
+def test_a_verdict_needs_all_of_the_interval(interval, above, below):
+    estimate = statistics.Estimate(0.0, *interval)
+    assert statistics.decide(estimate, 1.0) == above
+    assert statistics.decide(estimate, 1.0, above=False) == below
+    assert statistics.decide(statistics.Estimate(math.nan, *interval), 1.0) == "inconclusive"
+
+
+def test_one_part_that_is_refuted_refutes_the_claim():
+    assert statistics.all_of(["supported", "supported"]) == "supported"
+    assert statistics.all_of(["supported", "inconclusive"]) == "inconclusive"
+    assert statistics.all_of(["refuted", "inconclusive", "supported"]) == "refuted"
+
+
+_SOURCE = '''
+"""What it is."""
+from tricks.lectures.common import figures
+from tricks.lectures.common.experiment import Claim, Judgement
+STEPS = 3
+CLAIM = Claim("title", "idea", "lecture", "rule")
+def run(effort, note):
+    note("running")
+    ran.append(effort)
+    return {"seeds": [0, 1], "examples": effort.images, "value": 1.5 * STEPS}
+def judge(data):
+    return Judgement("supported", data["value"], (data["value"], float("inf")), "effect", "It is so.")
+def draw(data):
+    figure, (axis,) = figures.new()
+    axis.plot([0, data["value"]])
+    return figure
+'''
+
+
+def _made(path, source):
+    path.write_text(source)
+    module = {"ran": []}
+    exec(source, module)
+    return Experiment("made", module["CLAIM"], *(module[n] for n in ("run", "judge", "draw")), str(path)), module["ran"]
+
+
+def test_runs_are_kept_until_their_code_or_their_size_changes(tmp_path):
+    def reproduce(source, quick=False):
+        experiment, ran = _made(tmp_path / "made.py", source)
+        effort = Effort(quick, "digits")
+        result = results.reproduce(experiment, effort, tmp_path, lambda text: None, version="1")
+        return result, len(ran)
+
+    first, ran = reproduce(_SOURCE)
+    assert (ran, first["measured"], first["interval"]) == (1, 4.5, [4.5, None])
+    assert json.loads((tmp_path / "made" / "result.json").read_text()) == first
+    assert first["data"] == "digits"
+    picture = (tmp_path / "made" / "made.png").read_bytes()
+    judged_otherwise = _SOURCE.replace('"supported"', '"refuted"').replace('"idea"', '"another"')
+    again, ran = reproduce(judged_otherwise.replace("What it is", "What it was"))
+    assert (ran, again["verdict"], again["idea"]) == (0, "refuted", "another")
+    assert (tmp_path / "made" / "made.png").read_bytes() == picture
+    assert reproduce(_SOURCE.replace("STEPS = 3", "STEPS = 4"))[1] == 1
+    assert reproduce(_SOURCE.replace("STEPS = 3", "STEPS = 4"), quick=True)[1] == 1
+    (tmp_path / "made" / "data.json").write_text("{")
+    with pytest.raises(UserError, match=r"data\.json is damaged .* remove it"):
+        reproduce(_SOURCE)
+
+
+def test_the_page_stands_alone_and_takes_nothing_for_markup(tmp_path):
+    experiment = experiments.load("toy_saddle")
+    effort = Effort(True, "digits")
+    result = results.reproduce(experiment, effort, tmp_path, lambda text: None, version="1")
+    written = page.page([{**result, "sentence": "<script>alert(1)</script>"}], tmp_path)
+    assert "<script>" not in written
+    assert "&lt;script&gt;" in written
+    assert not re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', written)
+    assert "1 claims: 1 supported, 0 refuted, 0 inconclusive" in written
+    assert "quick runs" in written
+
+
+def test_the_command_lists_runs_and_refuses(tmp_path):
+    listed = run_python("scripts/reproduce.py", "--list")
+    assert listed.status == 0
+    assert re.findall(r"^  (\w+) ", listed.output, re.M) == list(experiments.NAMES)
+    done = run_python("scripts/reproduce.py", "toy_saddle", "--quick", f"--workdir={tmp_path}")
+    assert (done.status, done.error) == (0, "")
+    assert done.output.startswith("toy_saddle: supported. ")
+    assert {path.name for path in (tmp_path / "toy_saddle").iterdir()} == {
+        "data.json",
+        "result.json",
+        "toy_saddle.png",
+        "toy_saddle.svg",
+    }
+    for arguments, message in (
+        (["toy_sadle"], r"there is no experiment 'toy_sadle'; did you mean toy_saddle\?"),
+        (["zzz"], "there is no experiment 'zzz'; see --list"),
+        ([], "no name is given; give one of --list, or all"),
+        (["taylor", "warmup"], "2 names are given; give one of --list, or all"),
+        (["--list", "taylor"], "--list takes no name"),
+        (["all", "--workdir=gs://bucket"], "no address"),
+    ):
+        assert re.search(message, run_python("scripts/reproduce.py", *arguments).mistake())

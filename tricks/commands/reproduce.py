@@ -54,17 +54,18 @@ def _main(arguments: list[str]) -> None:
         told.done()
         say(f"{name}: {result['verdict']}. {result['effect']}: {page.number(result)}; {result['seconds']:.0f} s")
         found.append(result)
+        if arguments == [_ALL]:
+            (workdir / page.FILE).write_text(page.page(found, workdir))
     if arguments == [_ALL]:
-        file = workdir / page.FILE
-        file.write_text(page.page(found, workdir))
-        say(f"written: {file}")
+        say(f"written: {workdir / page.FILE}")
     else:
         say(f"{found[0]['sentence']}\nwritten: {workdir / names[0]}/{results.RESULT}, {names[0]}.png, {names[0]}.svg")
 
 
 def _chosen(arguments: list[str]) -> tuple[str, ...]:
     if len(arguments) != 1:
-        raise UserError(f"{len(arguments)} names are given; give one of --list, or all")
+        counted = f"{len(arguments)} names are" if arguments else "no name is"
+        raise UserError(f"{counted} given; give one of --list, or all")
     (name,) = arguments
     if name == _ALL:
         return experiments.NAMES

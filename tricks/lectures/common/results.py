@@ -75,7 +75,8 @@ def reproduce(
     }
     figures.save(experiment.draw, kept["data"], folder / experiment.name)
     write_json(folder / RESULT, result)
-    return result
+    # As a reader finds it, without numbers that are not finite.
+    return dict(read_json(folder / RESULT))
 
 
 def fingerprint(experiment: Experiment) -> str:
