@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from conftest import run_python, train
-from tricks.diagnosis import comparing, diagnose_run, measuring, run_diagnosis, subject, watch
+from tricks.diagnosis import comparing, diagnose_run, judging, measuring, run_diagnosis, subject, watch
 from tricks.errors import UserError
 
 SMALL = ("--config.model.hidden_sizes=8", "--config.model.batch_norm=false", "--config.train.epochs=3")
@@ -206,7 +206,7 @@ def test_a_report_that_cannot_be_written_is_one_line(copied):
     run = subject.read(copied)
     shutil.rmtree(copied)
     for write in (
-        lambda: run_diagnosis.write(run_diagnosis.of_measurements({}), copied, run),
+        lambda: run_diagnosis.write(judging.of_measurements({}), run),
         lambda: run_diagnosis.made(run),
     ):
         with pytest.raises(UserError, match="cannot be written to"):

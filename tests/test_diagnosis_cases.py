@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 from tricks.config import flatten
-from tricks.diagnosis import diagnose_run, findings, run_diagnosis, subject
+from tricks.diagnosis import diagnose_run, findings, judging, subject
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -29,7 +29,7 @@ def test_the_first_finding_is_what_was_planted(name):
     measured, right = MEASURED[name]["measurements"], MEASURED[name]["right"]
     ranked = findings.rank(measured)
     assert ranked[0].name in right, ranked
-    report = run_diagnosis.of_measurements(measured, [], flatten(training.config_of(CASES[name])))
+    report = judging.of_measurements(measured, [], flatten(training.config_of(CASES[name])))
     assert report["findings"][0]["confidence"] > 0.7
     if "healthy" not in right:
         assert report["findings"][0]["prescription"]
@@ -39,7 +39,7 @@ def test_without_comparison_runs_less_is_said_and_less_surely():
     said = 0
     for case in MEASURED.values():
         alone = {topic: value for topic, value in case["measurements"].items() if topic != "comparisons"}
-        report = run_diagnosis.of_measurements(alone)
+        report = judging.of_measurements(alone)
         said += report["findings"][0]["name"] in case["right"]
         assert report["findings"][0]["confidence"] <= 0.75
         assert "model_bias" not in [one["name"] for one in report["findings"]]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tricks.config import Config, flatten
-from tricks.diagnosis import comparison_plan, confidence, facts, findings, prescriptions, run_diagnosis, tree
+from tricks.diagnosis import comparison_plan, confidence, facts, findings, judging, prescriptions, tree
 from tricks.diagnosis.findings.finding import LECTURE, Finding, graded
 
 
@@ -187,7 +187,7 @@ def test_a_fault_is_named_first_and_surely(name):
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_report_holds_json_with_a_way_and_what_to_do(name):
     fields = flatten(Config())
-    report = run_diagnosis.of_measurements(FAULTS[name], ["nothing"], fields)
+    report = judging.of_measurements(FAULTS[name], ["nothing"], fields)
     json.dumps(report, allow_nan=False)
     first = report["findings"][0]
     assert first["name"] == name
@@ -206,7 +206,7 @@ def test_what_was_not_measured_is_not_judged(topic):
     for measured in FAULTS.values():
         for rest in ({k: v for k, v in measured.items() if k != topic}, {**measured, topic: None}):
             assert tree.path(rest, findings.rank(rest))
-            run_diagnosis.of_measurements(rest)
+            judging.of_measurements(rest)
     assert findings.rank({}) == []
 
 
@@ -330,6 +330,6 @@ def test_a_prescription_that_a_comparison_has_refuted_is_left_out():
 
 
 def test_findings_that_do_not_suffice_come_without_advice():
-    report = run_diagnosis.of_measurements(_with(well(), curves={"recent": 0.0}), [], flatten(Config()))
+    report = judging.of_measurements(_with(well(), curves={"recent": 0.0}), [], flatten(Config()))
     assert report["findings"][0]["name"] == "healthy"
     assert all(not one["prescription"] for one in report["findings"])

@@ -39,8 +39,9 @@ def _main(arguments: list[str]) -> None:
     cores.use_all()
     # They bring all of training, and are not needed to refuse a mistake.
     from tricks.diagnosis import subject, watch
+    from tricks.diagnosis.report import files
     from tricks.diagnosis.report.terminal import terminal
-    from tricks.diagnosis.run_diagnosis import PAGE, REPORT, made, write
+    from tricks.diagnosis.run_diagnosis import made, write
     from tricks.diagnosis.screen import Bar
 
     if given.watch:
@@ -51,5 +52,5 @@ def _main(arguments: list[str]) -> None:
         report = made(run, fast=given.fast, attempt=given["try"].value, told=bar.say, note=bar.show)
     # Also where it cannot be written any more.
     say(terminal(report))
-    write(report, workdir, run)
-    say(f"written: {workdir}/{REPORT}, {PAGE}")
+    write(report, run)
+    say(f"written: {workdir}/{files.REPORT}, {files.PAGE}")

@@ -10,8 +10,9 @@ import numpy as np
 
 from tricks.data import Split
 from tricks.diagnosis import foreign_inputs as inputs
-from tricks.diagnosis import run_diagnosis
+from tricks.diagnosis import judging
 from tricks.diagnosis.measurements import curvature, curves, duplicates, examples, features, gaps, labels, layers, shift
+from tricks.diagnosis.report import files
 
 _SAMPLE, _LAYER_SAMPLE, _CURVATURE_SAMPLE = 2000, 500, 1000
 _COMPARISONS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -57,7 +58,7 @@ class Diagnosis(NamedTuple):
         """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        run_diagnosis.write(self.report, path)
+        files.write(self.report, path)
 
 
 def diagnose(
@@ -135,7 +136,7 @@ def diagnose(
         missing.append("what needs comparison runs: give train_fn")
     else:
         measured["comparisons"] = _comparisons(train_fn)
-    return Diagnosis(run_diagnosis.of_measurements(measured, missing))
+    return Diagnosis(judging.of_measurements(measured, missing))
 
 
 def _first(split: Split) -> Arrays:

@@ -1,71 +1,23 @@
-"""A diagnosis: measurements, findings with confidence, prescriptions, and the report of all three."""
+"""The diagnosis of a run directory: measured, judged, tried out, written."""
 
-import contextlib
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tricks import config as configuration
 from tricks.cli import invocation
-from tricks.cli.json_files import read_json, unfinished, without_nan, write_json
-from tricks.diagnosis import comparing, confidence, findings, measuring, prescriptions, subject, tree, trials
-from tricks.diagnosis.facts import derive
-from tricks.diagnosis.findings import LECTURE
+from tricks.cli.json_files import read_json, unfinished
+from tricks.diagnosis import comparing, judging, measuring, subject, trials
 from tricks.diagnosis.measurements import more_data
-from tricks.diagnosis.prescriptions import Prescription
-from tricks.diagnosis.report.page import page
+from tricks.diagnosis.report import files
 from tricks.diagnosis.subject import Subject
-from tricks.errors import UserError
 from tricks.training import config_file
 
-REPORT, PAGE, CONFIG = "report.json", "report.html", "run_config.py"
 _TRIED = 3
 _LEFT_OUT = "what needs comparison runs: they were left out (--fast)"
 _NOTHING_TO_TRY = "--try: no finding has a prescription that is in the config"
-_VERSION = 1
-
-
-def of_measurements(
-    measured: Mapping[str, Any], missing: Sequence[str] = (), fields: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What measurements say, whoever made them.
-
-    Args:
-        measured: by topic.
-        missing: what could not be judged, in sentences.
-        fields: of the config of the run; None for foreign code, which is told what to do in words.
-
-    Returns:
-        The content of `report.json`: `findings`, the strongest first, `path`, `measurements`, `not_judged`.
-    """
-    measured = without_nan(measured)
-    found = findings.rank(measured)
-    complete = bool(derive(measured).changes)
-    told: list[dict[str, Any]] = []
-    for one in found:
-        enough = one.strength >= findings.ENOUGH
-        known = [p["overrides"] for other in told for p in other["prescription"] if p["overrides"]]
-        # What does not suffice for a finding is no ground for advice, and what was advised before is known.
-        advice = prescriptions.prescribe(one.name, measured, fields or {}) if enough else []
-        told.append(
-            {
-                "name": one.name,
-                "confidence": confidence.of(one, first=enough and not told, complete=complete),
-                "evidence": [sentence[:1].upper() + sentence[1:] for sentence in one.evidence],
-                "lecture": LECTURE[one.name],
-                "prescription": [plain for p in advice if (plain := _plain(p))["overrides"] not in known],
-            }
-        )
-    return {
-        "version": _VERSION,
-        "run": dict(measured.get("run") or {}),
-        "findings": told,
-        "path": tree.path(measured, found),
-        "measurements": {topic: value for topic, value in measured.items() if topic != "run"},
-        "not_judged": list(missing),
-    }
 
 
 def diagnose_run(
@@ -97,7 +49,7 @@ def diagnose_run(
     """
     run = subject.read(workdir)
     report = made(run, fast=fast, attempt=attempt, seconds=seconds, told=told, note=note)
-    write(report, workdir, run)
+    write(report, run)
     return report
 
 
@@ -126,7 +78,7 @@ def made(
     Raises:
         UserError: the directory cannot be written to.
     """
-    with _writing(run.workdir), tempfile.TemporaryFile(dir=run.workdir):
+    with files.writing(run.workdir), tempfile.TemporaryFile(dir=run.workdir):
         pass  # Minutes of work would be lost.
     measured, missing = _kept(run) or measuring.measure(run, fast=fast, told=told)
     if fast and "comparisons" not in measured:
@@ -136,60 +88,44 @@ def made(
         measured["comparisons"], late = comparing.compare(run, measured, seconds=seconds, note=note)
         measured["more_data"] = more_data.measure(measured["comparisons"], len(run.data.train.targets))
         missing = [*missing, *late]
-    report = of_measurements(measured, missing, configuration.flatten(run.config))
+    report = judging.of_measurements(measured, missing, configuration.flatten(run.config))
     if attempt:
         told("prescriptions")
         if not try_out(run, report["findings"], note):
             report["not_judged"].append(_NOTHING_TO_TRY)
-    report["run"]["command"] = f"{invocation.command('train')} --config={shlex.quote(str(run.workdir / CONFIG))}"
+    report["run"]["command"] = f"{invocation.command('train')} --config={shlex.quote(str(run.workdir / files.CONFIG))}"
     return report
 
 
 def _kept(run: Subject) -> tuple[dict[str, Any], list[str]] | None:
     """What an earlier report measured of the same weights by the same version."""
     try:
-        report = read_json(run.workdir / REPORT)
+        report = read_json(run.workdir / files.REPORT)
         before, measured, missing = report["run"], report["measurements"], report["not_judged"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     now = subject.fields_of(run)
     same = all(before.get(name) == now.get(name) for name in ("step", "status", "config", "tricks"))
-    if report.get("version") != _VERSION or not same or not isinstance(measured, dict):
+    if report.get("version") != judging.VERSION or not same or not isinstance(measured, dict):
         return None
     return {**measured, "run": now}, [one for one in missing if one not in (_LEFT_OUT, _NOTHING_TO_TRY)]
 
 
-def write(report: Mapping[str, Any], workdir: Path, run: Subject | None = None) -> None:
+def write(report: Mapping[str, Any], run: Subject) -> None:
     """Writes `report.json`, `report.html`, and the config that the commands of the page begin from.
 
     Args:
-        report: as `of_measurements` gives it.
-        workdir: where to write.
-        run: whose config it is; None for foreign code.
+        report: as `made` gives it.
+        run: that it is of.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: its directory cannot be written to.
     """
-    with _writing(workdir):
-        if run is not None:
-            file = workdir / CONFIG
-            config_file.write(unfinished(file), f"The config of {workdir.name}.", run.config, run.own)
-            unfinished(file).replace(file)
-        file = workdir / PAGE
-        unfinished(file).write_text(page(dict(report)), encoding="utf-8")
+    with files.writing(run.workdir):
+        file = run.workdir / files.CONFIG
+        config_file.write(unfinished(file), f"The config of {run.workdir.name}.", run.config, run.own)
         unfinished(file).replace(file)
-        write_json(workdir / REPORT, report)
-
-
-@contextlib.contextmanager
-def _writing(workdir: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        for name in (REPORT, PAGE, CONFIG):
-            with contextlib.suppress(OSError):
-                unfinished(workdir / name).unlink(missing_ok=True)
-        raise UserError(f"--workdir {workdir} cannot be written to ({error.strerror or error})") from error
+    files.write(report, run.workdir)
 
 
 def try_out(
@@ -214,8 +150,3 @@ def try_out(
     for one in found:
         one["prescription"].sort(key=lambda p: bool(p["tried"]) and p["tried"]["kept"] is False)
     return len(chosen)
-
-
-def _plain(one: Prescription) -> dict[str, Any]:
-    overrides = {f: list(v) if isinstance(v, tuple) else v for f, v in one.overrides.items()}
-    return {"sentence": one.sentence, "overrides": overrides, "promises": one.promises, "tried": None}

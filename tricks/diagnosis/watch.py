@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tricks.cli.screen import say
-from tricks.diagnosis import measuring, run_diagnosis, subject
+from tricks.diagnosis import judging, measuring, run_diagnosis, subject
+from tricks.diagnosis.report import files
 from tricks.training import run_directory
 from tricks.training.records import read
 
@@ -32,7 +33,7 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
         if epochs and epochs[-1] != seen:
             seen = epochs[-1]
             measured, missing = measuring.measure(subject.read(workdir), fast=True)
-            found = run_diagnosis.of_measurements(measured, missing)["findings"]
+            found = judging.of_measurements(measured, missing)["findings"]
             name = found[0]["name"] if found else ""
             if name != verdict or not epochs[:-1]:
                 verdict = name
@@ -42,7 +43,7 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
         time.sleep(seconds)
     # With what was measured at greater length before, and with the command that begins from its config.
     report = run_diagnosis.diagnose_run(workdir, fast=True)
-    say(f"written: {workdir}/{run_diagnosis.REPORT}, {run_diagnosis.PAGE}")
+    say(f"written: {workdir}/{files.REPORT}, {files.PAGE}")
     return report
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-DIAGNOSE, JUDGE = "tricks.diagnosis:diagnose_run", "tricks.diagnosis.run_diagnosis:of_measurements"
+DIAGNOSE, JUDGE = "tricks.diagnosis:diagnose_run", "tricks.diagnosis.judging:of_measurements"
 ABLATIONS = ("none", "curvature", "comparisons")
 
 
