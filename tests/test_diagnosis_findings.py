@@ -333,3 +333,119 @@ def test_findings_that_do_not_suffice_come_without_advice():
     report = judging.of_measurements(_with(well(), curves={"recent": 0.0}), [], flatten(Config()))
     assert report["findings"][0]["name"] == "healthy"
     assert all(not one["prescription"] for one in report["findings"])
+
+
+def _alone(**topics):
+    """Without comparison runs, and with a training loss that is large."""
+    measured = _with(worse(well(), 0.7, 0.7), **topics)
+    return {topic: value for topic, value in measured.items() if topic != "comparisons"}
+
+
+def _strength(measured, name):
+    return max((found.strength for found in findings.rank(measured) if found.name == name), default=0.0)
+
+
+def test_a_long_way_of_small_steps_is_no_shaking():
+    curves = {"oscillation": 18.0, "rising": 0.5}
+    assert _strength(_alone(curves={**curves, "noise": 0.2}), "rate_too_large") >= 0.5
+    assert _strength(_alone(curves={**curves, "noise": 0.007}), "rate_too_large") == 0
+
+
+def test_a_small_rate_is_suspected_far_below_where_the_loss_jumps_only():
+    point = {"stability_limit": 38.0}
+    assert _strength(_alone(curvature={**point, "peak_stability": 0.0004}), "rate_too_small") >= 0.5
+    assert _strength(_alone(curvature={**point, "peak_stability": 0.04}), "rate_too_small") == 0
+
+
+@pytest.mark.parametrize(
+    ("curves", "status", "named"),
+    [({}, "completed", True), ({"validation_rise": 1.2}, "completed", False), ({}, "stopped early", False)],
+)
+def test_a_validation_that_has_turned_asks_for_no_longer_training(curves, status, named):
+    measured = _alone(curves={"recent": 0.5, **curves}, run={"status": status})
+    assert (_strength(measured, "undertrained") >= 0.5) == named
+
+
+@pytest.mark.parametrize(("train", "named"), [(0.01, True), (0.5, True), (0.95, False), (13.0, False)])
+def test_a_training_loss_near_that_of_a_constant_answer_is_no_overfitting(train, named):
+    assert (_strength(worse(well(), train, train + 1.0), "overfitting") >= 0.5) == named
+
+
+def test_one_epoch_alone_does_not_show_that_a_training_went_well():
+    measured = _with(worse(well(), 0.4, 0.4), curves={"recent": None})
+    del measured["comparisons"]
+    assert _strength(measured, "healthy") == 0
+    measured["curvature"] = {}
+    assert findings.rank(_with(measured, curves={"recent": 0.05}))[0].name == "healthy"
+
+
+def test_a_small_loss_that_a_comparison_makes_much_smaller_is_told():
+    measured = with_row(worse(well(), 0.04, 0.048), "rate x 10", 0.002, 0.0037, **{"optimizer.learning_rate": 0.1})
+    found = findings.rank(measured)[0]
+    assert found.name == "healthy"
+    assert "learns 5% more" in found.evidence[1]
+    assert "0.0037 instead of 0.048" in found.evidence[2]
+    assert len(findings.rank(well())[0].evidence) == 2
+
+
+def test_the_tree_goes_where_the_first_finding_is():
+    rate, flexible = _bad("rate x 10"), _bad("rate x 10", "wider")
+    for measured in (rate, flexible):
+        found = findings.rank(measured)
+        assert found[0].name == "rate_too_small"
+        (answer,) = [step["answer"] for step in tree.path(measured, found) if "more freedom" in step["question"]]
+        assert answer == "no"
+
+
+def test_few_examples_memorized_are_not_the_lowest_training_loss():
+    measured = with_row(worse(well(), 0.3, 0.3), "subset", 1e-5, 2.0)
+    (step,) = [
+        step for step in tree.path(measured, findings.rank(measured)) if step["question"].endswith("loss large?")
+    ]
+    assert "lowest of the comparison runs is 1e-05" not in step["because"]
+
+
+def test_what_a_run_that_stopped_early_has_learned_is_no_gain_of_a_comparison():
+    measured = _with(_bad("longer"), curves={"trained_epochs": 20, "best_validation_loss": 0.05})
+    for one in measured["comparisons"]:
+        one["epochs"] = 20
+    measured["gaps"]["train"]["loss"] = 0.04
+    gains = [
+        facts.derive(_with(measured, run={"status": status})).changes["longer"].validation_gain
+        for status in ("completed", "stopped early")
+    ]
+    assert gains[0] > 0.4
+    assert gains[1] < 0.1
+
+
+def test_without_a_verdict_it_is_said_why():
+    report = judging.of_measurements(_bad(train=1.2, validation=1.2))
+    assert report["findings"] == []
+    assert any("120.0% of the loss of a constant answer" in sentence for sentence in report["not_judged"])
+    unknown = judging.of_measurements({"task": {}}, ["layers: not given"])
+    assert unknown["not_judged"] == [
+        "layers: not given",
+        "how much was learned: the loss of a constant answer is not known",
+    ]
+    assert judging.without_reasons(unknown["not_judged"]) == ["layers: not given"]
+
+
+def test_a_diverged_run_is_given_the_rate_that_learned_most():
+    measured = _with(well(), run={"status": "diverged", "message": "nan"})
+    measured["comparisons"] = [
+        row("same", None, None, status="diverged"),
+        row("rate / 100", 0.99, 0.99, **{"optimizer.learning_rate": 0.01}),
+        row("rate / 1000", 0.1, 0.2, **{"optimizer.learning_rate": 0.001}),
+    ]
+    fields = flatten(Config()) | {"optimizer.learning_rate": 1.0}
+    assert prescriptions.prescribe("non_finite", measured, fields)[0].overrides == {"optimizer.learning_rate": 0.001}
+    measured["comparisons"] = [row("same", None, None, status="diverged")]
+    (first, *_) = prescriptions.prescribe("non_finite", measured, fields)
+    assert first.overrides == {"optimizer.learning_rate": 1e-8}
+    assert "no comparison run has tried" in first.sentence
+
+
+def test_of_several_rates_the_best_is_advised():
+    measured = with_row(_bad("rate x 10"), "rate x 100", 0.3, 0.32, **{"optimizer.learning_rate": 0.2})
+    advice = prescriptions.prescribe("rate_too_small", measured, flatten(Config()))
+    assert len([one for one in advice if "optimizer.learning_rate" in one.overrides]) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT
 from tricks.data import Split
-from tricks.diagnosis import diagnose, foreign_inputs
+from tricks.diagnosis import diagnose, foreign_chance, foreign_inputs
 
 
 def _run_example(name, capsys):
@@ -199,7 +199,10 @@ def test_repeating_the_training_alone_compares_nothing():
 
 @pytest.mark.parametrize(
     ("targets", "classes"),
-    [([-1, 1], 2), ([0, 3_000_000_000], 2), ([False, True], 2), ([5, 5], 1), ([0.0, 1.0], None), ([2, 0, 1], 3)],
+    [
+        *(([-1, 1], 2), ([0, 3_000_000_000], 2), ([False, True], 2), ([5, 5], 1), ([2, 0, 1], 3)),
+        *(([0.0, 1.0], 2), ([0.0, 2.0], None)),
+    ],
 )
 def test_whole_numbers_of_any_size_are_classes(targets, classes):
     given = np.array(targets)[np.arange(60) % len(targets)]
@@ -240,3 +243,59 @@ def test_any_pytree_of_parameters_is_taken():
     assert [leaf.size for leaf in jax.tree.leaves(mixed.numbers)] == [1, 3]
     assert mixed.whole(jax.tree.map(lambda leaf: 2 * leaf, mixed.numbers))["rate"] == 1.0
     assert mixed.whole(mixed.numbers)["name"] == "line"
+
+
+def _chance(loss_fn, targets, numbers=0.0, features=None):
+    features = np.zeros((len(targets), 1), np.float32) if features is None else features
+    given = Split(features, np.asarray(targets))
+    known, classes = foreign_inputs.with_classes({"train": given})
+    return foreign_chance.of(loss_fn, jnp.asarray(numbers), given, classes, known["train"].targets)
+
+
+_HALVES = np.arange(40) % 2
+_ENTROPY = float(np.log(2))
+
+
+def _cross_entropy(sign):
+    """Of two classes, with a logit that is right or wrong by so much."""
+
+    def loss(scale, batch):
+        return jnp.mean(jnp.logaddexp(0.0, -sign * scale * batch[0][:, 0] * (2 * batch[1] - 1)))
+
+    return loss
+
+
+def test_a_constant_answer_is_that_of_the_loss_that_fits():
+    features = (2.0 * _HALVES[:, None] - 1).astype(np.float32)
+    learned = _chance(_cross_entropy(1), _HALVES.astype(np.float32), 3.0, features)
+    assert (learned.loss, learned.accuracy, learned.reason) == (pytest.approx(_ENTROPY), 0.5, "")
+    squared = _chance(lambda w, batch: jnp.mean((w + 0 * batch[1] - batch[1]) ** 2), _HALVES.astype(np.float32), 0.5)
+    assert squared.loss == pytest.approx(0.25)
+    one_hot = np.eye(2, dtype=np.float32)[_HALVES]
+    softmax = _chance(lambda w, batch: -jnp.mean(jnp.sum(batch[1] * jnp.log(0.5), axis=1)) + 0 * w, one_hot)
+    assert softmax.loss == pytest.approx(_ENTROPY)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "told"),
+    [
+        (lambda w, batch: jnp.mean(jnp.abs(w - batch[1])), "give chance_loss"),
+        (lambda w, batch: -jnp.mean(batch[1]) + 0 * w, "below 0"),
+        (lambda w, batch: jnp.nan * w, "not finite"),
+    ],
+)
+def test_a_constant_answer_that_cannot_be_known_is_asked_for(loss_fn, told):
+    found = _chance(loss_fn, np.linspace(10, 90, 40, dtype=np.float32), 50.0)
+    assert found.loss is None
+    assert told in found.reason
+
+
+def test_a_sum_over_examples_is_refused():
+    with pytest.raises(ValueError, match="it is a sum; give a mean loss"):
+        _chance(lambda w, batch: jnp.sum((w - batch[1]) ** 2), np.linspace(0, 1, 40, dtype=np.float32))
+
+
+def test_parts_of_other_shapes_are_refused():
+    parts = {"train": Split(np.zeros((5, 3)), np.zeros(5)), "test": Split(np.zeros((5, 2)), np.zeros(5))}
+    with pytest.raises(ValueError, match=r"test has examples of shapes \(2,\) and \(\); those of train have \(3,\)"):
+        foreign_inputs.alike(parts)

@@ -54,7 +54,8 @@ def compare(
     wanted = min(run.rules.epoch_of(max((r.step for r in run.records), default=0)), run.config.train.epochs)
     if run.status in ("diverged", "interrupted", "going on"):
         wanted = min(max(wanted, _FIRST_EPOCHS), run.config.train.epochs)
-    chosen = _affordable(run, plan, max(wanted, 1), seconds)
+    wanted = max(wanted, 1)
+    chosen, epochs = _affordable(run, plan, wanted, seconds)
     lanes = comparisons.lanes_of(run.config, chosen)
     find = functools.partial(sources.kept, run.workdir)
     stories, refused = comparisons.train(lanes, find, seconds=seconds + _LATE, note=note)
@@ -63,20 +64,28 @@ def compare(
     why = {chosen[lane.setting].name: refused[lane.number] for lane in lanes if lane.number in refused}
     missing = [f"the comparison {name!r}: {reason}" for name, reason in why.items()]
     late = [one.name for one in chosen if one.name not in ended | set(why)]
+    dropped = [one.name for one in plan(epochs=1) if all(one.name != other.name for other in chosen)]
+    if dropped:
+        missing.append(f"the comparisons {', '.join(dropped)}: there was no time for them")
+    if epochs < wanted:
+        missing.append(f"comparison runs of as many epochs as the run had ({wanted}): there was time for {epochs}")
     if late:
         missing.append(f"the comparisons {', '.join(late)}: they had not ended after {seconds + _LATE:.0f} s")
     return rows, missing
 
 
-def _affordable(run: Subject, plan: Callable[..., list[Comparison]], epochs: int, seconds: float) -> list[Comparison]:
-    """As many epochs as there is time for; where one is too many, the comparisons that tell most."""
+def _affordable(
+    run: Subject, plan: Callable[..., list[Comparison]], epochs: int, seconds: float
+) -> tuple[list[Comparison], int]:
+    """As many epochs as there is time for, and how many; where one is too many, the comparisons that tell most."""
     rate = curves.steps_per_second(run.records, run.config.data.batch_size)
     if rate is None:
-        return plan(epochs=epochs)
+        return plan(epochs=epochs), epochs
     of_one = run.rules.steps_per_epoch / rate * sum(one.seeds * one.cost for one in plan(epochs=1))
     if of_one <= seconds:
-        return plan(epochs=min(epochs, int(seconds / of_one)))
-    return [one._replace(seeds=min(one.seeds, 2)) for one in plan(epochs=1) if one.name in _TELLING]
+        epochs = min(epochs, int(seconds / of_one))
+        return plan(epochs=epochs), epochs
+    return [one._replace(seeds=min(one.seeds, 2)) for one in plan(epochs=1) if one.name in _TELLING], 1
 
 
 def _gap(measured: Mapping[str, Any]) -> float:

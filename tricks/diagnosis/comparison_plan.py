@@ -79,7 +79,10 @@ def wanted(
     everywhere = _EVERYWHERE | {"train.epochs": epochs}
     found = [
         Comparison("same", {}, seeds=4),
-        *(_rate(config, factor) for factor in ((0.1, 0.01, 1e-3, 1e-4) if diverged else (0.1, 0.01, 10.0, 100.0))),
+        *(
+            _rate(config, factor)
+            for factor in (tuple(10.0**-n for n in range(1, 8)) if diverged else (0.1, 0.01, 10.0, 100.0))
+        ),
         *([] if diverged else [Comparison("longer", {"train.epochs": 4 * epochs}, cost=4.0)]),
         *_unregularized(config),
         *(_networks(config, features) if plain_features else _own_network(config)),
@@ -92,7 +95,7 @@ def wanted(
 
 
 def _rate(config: Config, factor: float) -> Comparison:
-    name = f"rate x {factor:g}" if factor > 1 else f"rate / {1 / factor:g}"
+    name = f"rate x {factor:g}" if factor > 1 else f"rate / {1 / factor:.0f}"
     rates = {"optimizer.learning_rate": config.optimizer.learning_rate, "schedule.end_value": config.schedule.end_value}
     # As a person would write them.
     return Comparison(name, {field: float(f"{factor * rate:.6g}") for field, rate in rates.items() if rate})

@@ -123,16 +123,17 @@ def _changes(
 
 
 def _or_the_run(same: Row, measured: Mapping[str, Any]) -> Row:
-    """The run trained again, or the run itself where that was trained for longer: what it has learned by itself is no
-    gain of a comparison."""
+    """The run trained again, or the run itself where that was trained for longer, or for as long by another schedule:
+    what it has learned by itself is no gain of a comparison."""
     own = {
         "train_loss": _get(measured, "gaps", "train", "loss"),
         "best_validation_loss": _get(measured, "curves", "best_validation_loss"),
         "train_accuracy": _get(measured, "gaps", "train", "accuracy"),
         "best_validation_accuracy": _get(measured, "gaps", "best", "validation", "accuracy"),
     }
-    longer = (_get(measured, "curves", "trained_epochs") or 0) > (same.get("epochs") or 0)
-    if not longer or own["train_loss"] is None or own["best_validation_loss"] is None:
+    trained, again = _get(measured, "curves", "trained_epochs") or 0, same.get("epochs") or 0
+    cut_short = trained == again and _get(measured, "run", "status") == "stopped early"
+    if not (trained > again or cut_short) or own["train_loss"] is None or own["best_validation_loss"] is None:
         return same
     if same["status"] == "diverged":
         return {**same, **own, "best_train_loss": None, "status": "completed"}

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tricks.data import Split
+from tricks.diagnosis import foreign_chance, judging
 from tricks.diagnosis import foreign_inputs as inputs
-from tricks.diagnosis import judging
 from tricks.diagnosis.measurements import curvature, curves, duplicates, examples, features, gaps, labels, layers, shift
 from tricks.diagnosis.report import files
 
@@ -92,8 +92,8 @@ def diagnose(
         train_fn: trains anew and returns the mean losses of training and validation, in evaluation mode. It is called
             with those of these keywords that it has: `seed`, `rate_factor`, `length_factor`, `width_factor`,
             `regularization_factor`, `more_layers`; without any it repeats the training.
-        chance_loss: the loss of the best constant answer. By default the entropy of the classes where targets are
-            integers, else the variance of the targets: what cross-entropy and mean squared error come to.
+        chance_loss: the loss of the best constant answer. By default what cross-entropy comes to where the targets are
+            classes, and the mean squared error where they are numbers, if that fits what `loss_fn` gives.
         learning_rate: for the report.
         name: for the report.
         seed: of samples and random vectors.
@@ -115,13 +115,24 @@ def diagnose(
     splits = {part: inputs.split_of(part, arrays) for part, arrays in parts.items() if arrays is not None}
     if chance_loss is not None and not chance_loss > 0:
         raise ValueError(f"chance_loss is {chance_loss!r}; give a number above 0, or None")
+    inputs.alike(splits)
     weights = inputs.parameters_of(params)
     inputs.checked_apply(apply, params, gaps.taken(splits["train"], _LAYER_SAMPLE))
     of_numbers, loss = inputs.checked_loss(loss_fn, weights, _first(splits["train"]))
     known, classes = inputs.with_classes(splits)
     missing: list[str] = []
     measured: dict[str, Any] = {"run": {"name": name}}
-    measured["task"] = _task(known["train"], weights.numbers, classes, chance_loss, learning_rate, loss)
+    chance = foreign_chance.of(of_numbers, weights.numbers, splits["train"], classes, known["train"].targets)
+    measured["task"] = {
+        "classes": classes,
+        "examples": {"train": len(splits["train"].targets)},
+        "chance_loss": chance.loss if chance_loss is None else chance_loss,
+        "chance_accuracy": chance.accuracy,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(weights.numbers)),
+        "learning_rate": learning_rate,
+    }
+    if chance_loss is None and chance.reason:
+        missing.append(f"findings that rest on the loss of a constant answer: {chance.reason}")
     measured["curves"] = _curves(history, measured["run"], missing)
     measured |= _of_examples(known, classes, missing)
     if np.isfinite(loss):
@@ -141,28 +152,6 @@ def diagnose(
 
 def _first(split: Split) -> Arrays:
     return _rows(split, np.arange(min(_LAYER_SAMPLE, len(split.targets))))
-
-
-def _task(
-    train: Split, numbers: Any, classes: int | None, chance_loss: float | None, learning_rate: float | None, loss: float
-) -> dict[str, Any]:
-    chance, accuracy = chance_loss, None
-    if classes and train.targets.ndim == 1:
-        shares = np.bincount(train.targets, minlength=classes) / len(train.targets)
-        accuracy = float(shares.max())
-        of_cross_entropy = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
-        chance = of_cross_entropy if chance is None else chance
-    elif chance is None and not classes:
-        chance = float(train.targets.var(axis=0).mean())
-    return {
-        "classes": classes,
-        "examples": {"train": len(train.targets)},
-        # A loss below 0 is none of those whose constant answer is known.
-        "chance_loss": chance if chance and not loss < 0 else None,
-        "chance_accuracy": accuracy,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(numbers)),
-        "learning_rate": learning_rate,
-    }
 
 
 def _curves(history: Any, run: dict[str, Any], missing: list[str]) -> dict[str, Any] | None:

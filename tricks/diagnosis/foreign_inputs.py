@@ -97,7 +97,8 @@ def split_of(part: str, arrays: Any) -> Split:
 def with_classes(splits: Mapping[str, Split]) -> tuple[dict[str, Split], int | None]:
     """Targets as measurements take them: classes from 0 on, or numbers.
 
-    Whole numbers are classes where there are few different ones for so many examples; else they are amounts.
+    Whole numbers are classes where there are few different ones for so many examples; else they are amounts. So are 0
+    and 1 as floating-point numbers, and rows of them with a single 1.
 
     Args:
         splits: as they were given.
@@ -110,13 +111,38 @@ def with_classes(splits: Mapping[str, Split]) -> tuple[dict[str, Split], int | N
     >>> found["train"].targets.tolist(), classes
     ([0, 1, 1, 0, 1, 0], 2)
     """
+    if all(_is_one_hot(split.targets) for split in splits.values()):
+        splits = {n: s._replace(targets=s.targets.argmax(axis=1)) for n, s in splits.items()}
     every = np.concatenate([split.targets.ravel() for split in splits.values()])
     values = np.unique(every)
-    whole = every.dtype.kind in "iub" and len(values) <= min(_MOST_CLASSES, max(len(every) // 3, 2))
+    few = len(values) <= min(_MOST_CLASSES, max(len(every) // 3, 2))
+    whole = (every.dtype.kind in "iub" and few) or values.tolist() == [0, 1]
     if not whole:
         return {n: s._replace(targets=s.targets.astype(np.float32)) for n, s in splits.items()}, None
     coded = {n: s._replace(targets=np.searchsorted(values, s.targets).astype(np.int32)) for n, s in splits.items()}
     return coded, len(values)
+
+
+def _is_one_hot(targets: np.ndarray) -> bool:
+    if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind not in "iubf":
+        return False
+    return bool(np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all())
+
+
+def alike(splits: Mapping[str, Split]) -> None:
+    """Refuses parts whose examples have other shapes than those of training.
+
+    Args:
+        splits: by name, `train` among them.
+
+    Raises:
+        ValueError: names the part and the shapes.
+    """
+    shapes = {part: [leaf.shape[1:] for leaf in jax.tree.leaves(split)] for part, split in splits.items()}
+    for part, found in shapes.items():
+        if found != shapes["train"]:
+            told = [" and ".join(map(str, one)) for one in (found, shapes["train"])]
+            raise ValueError(f"{part} has examples of shapes {told[0]}; those of train have {told[1]}")
 
 
 def checked_loss(loss_fn: LossFn, params: Parameters, batch: Any) -> tuple[LossFn, float]:

@@ -1,16 +1,28 @@
 """What measurements say: findings with confidence, prescriptions, and the way through the tree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tricks.cli.json_files import without_nan
 from tricks.diagnosis import confidence, findings, prescriptions, tree
-from tricks.diagnosis.facts import derive
-from tricks.diagnosis.findings import LECTURE
+from tricks.diagnosis.facts import Facts, derive
+from tricks.diagnosis.findings import LECTURE, Finding
 from tricks.diagnosis.prescriptions import Prescription
 
 VERSION = 1
 """Of what the measurements are laid out as."""
+
+
+_UNDECIDED = ("why ", "how much was learned")
+
+
+def without_reasons(missing: Sequence[str]) -> list[str]:
+    """What an earlier report could not judge, without why it had no verdict.
+
+    >>> without_reasons(["how much was learned: not known", "layers: not measured"])
+    ['layers: not measured']
+    """
+    return [sentence for sentence in missing if not sentence.startswith(_UNDECIDED)]
 
 
 def of_measurements(
@@ -28,7 +40,8 @@ def of_measurements(
     """
     measured = without_nan(measured)
     found = findings.rank(measured)
-    complete = bool(derive(measured).changes)
+    facts = derive(measured)
+    complete = bool(facts.changes)
     told: list[dict[str, Any]] = []
     for one in found:
         enough = one.strength >= findings.ENOUGH
@@ -50,8 +63,25 @@ def of_measurements(
         "findings": told,
         "path": tree.path(measured, found),
         "measurements": {topic: value for topic, value in measured.items() if topic != "run"},
-        "not_judged": list(missing),
+        "not_judged": [*missing, *_undecided(facts, found)],
     }
+
+
+def _undecided(facts: Facts, found: Sequence[Finding]) -> Iterator[str]:
+    """Why there is no verdict, where none suffices."""
+    if found and found[0].strength >= findings.ENOUGH:
+        return
+    if facts.train is None:
+        yield "how much was learned: the loss of a constant answer is not known"
+    elif facts.changes:
+        lowest = min((change.validation for change in facts.changes.values()), default=0.0) / (facts.chance or 1.0)
+        yield (
+            f"why little is learned: training leaves {facts.train:.1%} of the loss of a constant answer, and of "
+            f"{len(facts.changes)} comparison runs the lowest validation loss is {lowest:.1%} of it; do the features "
+            "say anything of the targets, and do both have a fitting scale?"
+        )
+    else:
+        yield f"why training leaves {facts.train:.1%} of the loss of a constant answer: nothing was compared"
 
 
 def _plain(one: Prescription) -> dict[str, Any]:

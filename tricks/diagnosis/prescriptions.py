@@ -34,11 +34,14 @@ def prescribe(name: str, measured: Mapping[str, Any], fields: Mapping[str, Any])
     facts = derive(measured)
     found = [*_by_comparison(name, facts, fields), *_GIVEN.get(name, lambda facts, fields: iter(()))(facts, fields)]
     kept: list[Prescription] = []
+    advised: list[dict[str, Any]] = []
     for one in found:
         changes = {f: v for f, v in one.overrides.items() if _plain(fields.get(f)) != _plain(v)}
         if (one.overrides and not changes and fields) or _refuted(changes, measured.get("comparisons") or [], facts):
             continue
-        if all(changes != other.overrides or not changes for other in kept):
+        # Of several values of the same fields the first is advice enough, the one that did best.
+        if not one.overrides or all(one.overrides.keys() != other.keys() for other in advised):
+            advised.append(one.overrides)
             kept.append(one._replace(overrides=changes if fields else {}))
     return kept
 
@@ -213,10 +216,12 @@ def _initialization(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescri
 
 
 def _non_finite(facts: Facts, fields: Mapping[str, Any]) -> Iterator[Prescription]:
-    # The largest that a comparison ended with; otherwise one below all that were tried.
-    ended = [facts.changes[one] for one in of_comparisons.LOWER_RATES if one in facts.changes]
-    lower = dict(ended[0].overrides) if ended else _rate(fields, 1e-5 if facts.measured.get("comparisons") else 0.1)
-    yield Prescription("Lower the learning rate", lower, "training")
+    # The one that a comparison learned most with; otherwise one below all that were tried.
+    ended = facts.cure(*of_comparisons.LOWER_RATES)
+    lowest = 10.0 ** -(len(of_comparisons.LOWER_RATES) + 1) if facts.measured.get("comparisons") else 0.1
+    lower = dict(ended.overrides) if ended else _rate(fields, lowest)
+    untried = "" if ended else ", which no comparison run has tried"
+    yield Prescription(f"Lower the learning rate{untried}", lower, "training")
     yield Prescription("And raise it slowly at first", lower | {"schedule.warmup_steps": 100}, "training")
     yield Prescription("Look for logarithms of 0, divisions by 0 and large exponents where it began", {})
 

@@ -17,7 +17,7 @@ from tricks.training import config_file
 
 _TRIED = 3
 _LEFT_OUT = "what needs comparison runs: they were left out (--fast)"
-_NOTHING_TO_TRY = "--try: no finding has a prescription that is in the config"
+_NOTHING_TO_TRY = "--try: no finding that the evidence suffices for has a prescription that is in the config"
 
 
 def diagnose_run(
@@ -108,7 +108,8 @@ def _kept(run: Subject) -> tuple[dict[str, Any], list[str]] | None:
     same = all(before.get(name) == now.get(name) for name in ("step", "status", "config", "tricks"))
     if report.get("version") != judging.VERSION or not same or not isinstance(measured, dict):
         return None
-    return {**measured, "run": now}, [one for one in missing if one not in (_LEFT_OUT, _NOTHING_TO_TRY)]
+    kept = [one for one in judging.without_reasons(missing) if one not in (_LEFT_OUT, _NOTHING_TO_TRY)]
+    return {**measured, "run": now}, kept
 
 
 def write(report: Mapping[str, Any], run: Subject) -> None:

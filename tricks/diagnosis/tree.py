@@ -46,16 +46,18 @@ def path(measured: Mapping[str, Any], found: Sequence[Finding]) -> list[dict[str
 def _large_training_loss(
     measured: Mapping[str, Any], facts: Facts, names: Mapping[str, Finding]
 ) -> list[dict[str, str]]:
-    bias = any(name in names for name in _SIMPLE)
+    # Several may suffice; the strongest decides.
+    bias = next(iter(names), "") in _SIMPLE
     otherwise = "no, or changes of the optimization do as well" if facts.changes else "nothing was compared"
     known: bool | None = bias if facts.changes or bias else None
-    steps = [_step("Does a model with more freedom fit better?", known, _because(names, _SIMPLE, otherwise))]
+    told = _because(names, _SIMPLE, otherwise) if bias else otherwise
+    steps = [_step("Does a model with more freedom fit better?", known, told)]
     if bias:
         return steps
     point = measured.get("curvature") or {}
     critical = any(name in names for name in _CRITICAL) if point or not facts.changes else None
-    told = _because(names, _CRITICAL, point.get("reason") or "the curvature was not measured")
-    return [*steps, _step("Is the gradient zero?", critical, told)]
+    because = _because(names, _CRITICAL, point.get("reason") or "the curvature was not measured")
+    return [*steps, _step("Is the gradient zero?", critical, because)]
 
 
 def _small_training_loss(facts: Facts, names: Mapping[str, Finding]) -> list[dict[str, str]]:
@@ -76,8 +78,9 @@ def _training_loss(facts: Facts) -> tuple[bool | None, str]:
     if most >= of_comparisons.LEAST:
         return True, f"{told}, and a comparison run learns {most:.1%} more of what there is to learn{_alone(facts)}"
     if facts.changes:
-        lowest = min(change.train for change in facts.changes.values())
-        return facts.train > _LARGE, f"{told}; the lowest of the comparison runs is {lowest:.3g}{_alone(facts)}"
+        able = [change.train for change in facts.changes.values() if change.name not in of_comparisons.NO_REMEDY]
+        lowest = f"; the lowest of the comparison runs is {min(able):.3g}" if able else ""
+        return facts.train > _LARGE, f"{told}{lowest}{_alone(facts)}"
     return facts.train > _LARGE, told
 
 

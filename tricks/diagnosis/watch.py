@@ -43,12 +43,15 @@ def follow(workdir: Path, *, seconds: float = _SECONDS) -> dict[str, Any]:
         time.sleep(seconds)
     # With what was measured at greater length before, and with the command that begins from its config.
     report = run_diagnosis.diagnose_run(workdir, fast=True)
+    found = report["findings"]
+    if (found[0]["name"] if found else "") != verdict:
+        say(f"in all: {_told(found)}")
     say(f"written: {workdir}/{files.REPORT}, {files.PAGE}")
     return report
 
 
 def _told(found: list[dict[str, Any]]) -> str:
-    if not found:
+    if not found or found[0]["confidence"] < 0.5:
         return "not enough evidence so far"
     first = found[0]
     return f"{first['name'].replace('_', ' ')} ({first['confidence']:.2f}): {'; '.join(first['evidence'][:1])}"

@@ -13,6 +13,7 @@ ENOUGH = 0.5
 _LEARNED, _LEARNED_AT_LEAST = 0.6, 0.95
 """Of the loss of a constant answer, what a training that went well leaves at most: by itself, and where comparison runs
 found nothing better."""
+_AT_ONCE = 0.1
 _CONSEQUENCE = 0.6
 """Of the strength of a cause, what a consequence of it keeps."""
 _NAMED = 0.3
@@ -105,6 +106,9 @@ def _went_well(facts: Facts) -> bool:
     if facts.train is None or facts.validation is None:
         return False
     most = _LEARNED_AT_LEAST if facts.changes else _LEARNED
+    curves = facts.of("curves")
+    if curves and curves.get("recent") is None and not facts.changes:
+        most = _AT_ONCE  # Too few epochs to say that it has come to an end.
     return facts.train < most and facts.validation < max(most, 1.0)
 
 
@@ -115,5 +119,7 @@ def _well(facts: Facts) -> tuple[str, ...]:
             f"of the loss of a constant answer, training leaves {facts.train:.1%} and validation {facts.validation:.1%}"
         )
     if facts.changes:
-        told.append(f"none of {len(facts.changes)} comparison runs is clearly better")
+        count, least = len(facts.changes), of_comparisons.LEAST
+        told.append(f"none of {count} comparison runs learns {least:.0%} more of what there is to learn")
+        told += of_comparisons.small_gain(facts)
     return tuple(told) or ("nothing that was measured is out of the ordinary",)

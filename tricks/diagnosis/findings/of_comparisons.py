@@ -7,7 +7,8 @@ from tricks.diagnosis.comparison_plan import SHARES
 from tricks.diagnosis.facts import Change, Facts
 from tricks.diagnosis.findings.finding import Finding, graded
 
-_NO_REMEDY = ("subset", *SHARES)
+NO_REMEDY = ("subset", *SHARES)
+"""Comparisons on fewer examples, which no one would take for a cure."""
 LEAST, _FULL = 0.05, 0.3
 """Of all there is to learn, what a change must bring to validation to count, and to leave no doubt."""
 _RATIO = 0.8
@@ -44,7 +45,8 @@ def _badly_scaled(facts: Facts) -> float:
     return 1.5 if before and after and before > 10 * after else 0.6
 
 
-LOWER_RATES = ("rate / 10", "rate / 100", "rate / 1000", "rate / 10000")
+LOWER_RATES = tuple(f"rate / 1{'0' * zeros}" for zeros in range(1, 8))
+"""In comparison runs of one that diverged all of them, else the first two."""
 # In the order in which they are believed where they mend about as much.
 SUSPECTS = (
     Suspect("unscaled_features", ("normalized features",), _badly_scaled),
@@ -84,9 +86,20 @@ def most(facts: Facts) -> float:
         facts: of the run.
     """
     return max(
-        [gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name not in _NO_REMEDY],
+        [gain(change) for change in (*facts.changes.values(), *_lucky(facts)) if change.name not in NO_REMEDY],
         default=0.0,
     )
+
+
+def small_gain(facts: Facts) -> list[str]:
+    """The comparison that does best, in a sentence, where it makes the loss a good deal smaller, little as it was.
+
+    Args:
+        facts: of the run.
+    """
+    able = [c for c in facts.changes.values() if c.name not in NO_REMEDY and "loss.name" not in c.overrides]
+    best = min(able, key=lambda change: change.validation_ratio, default=None)
+    return [_told(best)] if best is not None and gain(best) > 0 else []
 
 
 def _lucky(facts: Facts) -> list[Change]:

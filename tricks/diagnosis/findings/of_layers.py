@@ -30,7 +30,7 @@ def find(facts: Facts) -> Iterator[Finding]:
         ):
             yield finding._replace(before_training=True)
     if last:
-        yield from _gradients(facts, last, "at the end")
+        yield from _gradients(facts, last, "at the end", least=100.0)
         yield from _units(facts, last, "at the end")
 
 
@@ -47,7 +47,8 @@ def harm(facts: Facts) -> float:
     return max(graded(lost, 0.02, 0.08), _LITTLE_HARM) if lost > 0 else _LITTLE_HARM
 
 
-def _gradients(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:
+def _gradients(facts: Facts, found: Mapping[str, Any], when: str, least: float = 30.0) -> Iterator[Finding]:
+    """A trained network may well have layers with unlike gradients, so that there it takes more than at the start."""
     activations = [a for a in found.get("activations") or [] if a.get("signal") is not None]
     # Of one kind: attention and what follows it have gradients of different sizes by nature.
     kinds = Counter(a["kind"] for a in activations)
@@ -56,8 +57,8 @@ def _gradients(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Fi
         return
     ratio = signals[0] / signals[-1]
     told = f"{when} the gradient at the first of {len(signals)} activations is {ratio:.2g} times that at the last"
-    yield Finding("vanishing_gradients", graded(1 / ratio, 30.0, 300.0) * harm(facts), (told,))
-    yield Finding("exploding_gradients", graded(ratio, 30.0, 300.0) * harm(facts), (told,))
+    yield Finding("vanishing_gradients", graded(1 / ratio, least, 10 * least) * harm(facts), (told,))
+    yield Finding("exploding_gradients", graded(ratio, least, 10 * least) * harm(facts), (told,))
 
 
 def _units(facts: Facts, found: Mapping[str, Any], when: str) -> Iterator[Finding]:

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from tricks.diagnosis.facts import Facts
 from tricks.diagnosis.findings.finding import Finding, graded
 
+_LEARNED = 0.8
+"""Of the loss of a constant answer, from where on a training loss is too large to speak of overfitting."""
+_TURNED = 1.05
+"""Of its best, what the validation loss has to be for its course to have turned."""
+
 
 def find(facts: Facts) -> Iterator[Finding]:
     """The findings on the course of a training.
@@ -37,11 +42,13 @@ def _overfitting(facts: Facts) -> Iterator[Finding]:
     gap = held_out - facts.train
     rise = facts.of("curves").get("validation_rise") or 1.0
     least = max(0.15, 1.5 * facts.uncertainty(part))
-    strength = graded(gap, least, 2.5 * least)
+    # A training loss near that of a constant answer is what has to be explained first.
+    small = 1 - graded(facts.train, _LEARNED, 1.0)
+    strength = min(graded(gap, least, 2.5 * least), 2 * small)
     told = [
         f"of the loss of a constant answer, training leaves {facts.train:.1%} and validation {facts.validation:.1%}",
     ]
-    if rise > 1.05:
+    if rise > _TURNED:
         best = facts.of("curves").get("best_epoch")
         told.append(f"the validation loss was lowest in epoch {best}, and is {rise:.2f} times that now")
     yield Finding("overfitting", strength, tuple(told))
@@ -53,7 +60,8 @@ def _by_the_run_alone(facts: Facts) -> Iterator[Finding]:
     if train is None:
         return
     large = graded(train, 0.15, 0.6)
-    if recent is not None:
+    turned = (facts.of("curves").get("validation_rise") or 1.0) > _TURNED
+    if recent is not None and not turned and facts.of("run").get("status") != "stopped early":
         told = f"the training loss fell by {recent:.0%} between the middle of the run and its end"
         yield Finding("undertrained", 0.8 * min(large, graded(recent, 0.12, 0.4)), (told,))
     point = facts.of("curvature")
@@ -61,8 +69,11 @@ def _by_the_run_alone(facts: Facts) -> Iterator[Finding]:
     stability, limit = point.get("peak_stability") or point.get("stability"), point.get("stability_limit")
     if stability and limit:
         told = f"learning rate times largest curvature is {stability:.3g}; from {limit:.3g} on the loss jumps"
-        yield Finding("rate_too_small", 0.8 * min(large, graded(limit / stability, 100.0, 1e4)), (told,))
-    oscillation = facts.of("curves").get("oscillation")
+        yield Finding("rate_too_small", 0.8 * min(large, graded(limit / stability, 1e4, 1e5)), (told,))
+    oscillation, noise = (facts.of("curves").get(name) for name in ("oscillation", "noise"))
+    # The way grows with the number of epochs: what shakes, shakes also from one to the next.
     if oscillation is not None and (facts.of("curves").get("rising") or 0) > 0.3:
         told = f"over the second half the training loss moved {oscillation:.1f} times the way between its ends"
-        yield Finding("rate_too_large", 0.8 * min(large, graded(oscillation, 5.0, 12.0)), (told,))
+        yield Finding(
+            "rate_too_large", 0.8 * min(large, graded(oscillation, 5.0, 12.0), graded(noise, 0.05, 0.15)), (told,)
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tricks.diagnosis.report import commands, decision_tree, evidence, pictures, words
-from tricks.diagnosis.report.reading import cleaned, part
+from tricks.diagnosis.report.reading import cleaned, part, split
 
 _SPLITS = ("train", "validation", "test")
 
@@ -24,13 +24,13 @@ def page(report: Mapping[str, Any]) -> str:
     3
     """
     read = cleaned(report)
-    findings = read.get("findings", [])
+    verdict, others = split(read.get("findings", []))
     steps = commands.prescriptions(read)
     return _template().render(
         run=part(read, "run"),
         numbers=_numbers(read),
-        verdict=findings[0] if findings else None,
-        others=findings[1:],
+        verdict=verdict or None,
+        others=others,
         way=decision_tree.way(read),
         pictures=pictures.draw(read),
         tables=evidence.tables(part(read, "measurements")),
@@ -64,10 +64,10 @@ def _template() -> Any:
 def _numbers(report: Mapping[str, Any]) -> list[dict[str, str]]:
     """What the run came to, in the four numbers that are looked at first."""
     gaps, found = part(report, "measurements", "gaps"), []
-    for split in _SPLITS:
-        measures = gaps.get(split, {})
+    for part_name in _SPLITS:
+        measures = gaps.get(part_name, {})
         if "loss" in measures:
             accuracy = f"accuracy {measures['accuracy']:.2%}" if "accuracy" in measures else ""
-            name = "training" if split == "train" else split
+            name = "training" if part_name == "train" else part_name
             found.append({"name": f"{name} loss", "value": words.number(measures["loss"]), "beside": accuracy})
     return found

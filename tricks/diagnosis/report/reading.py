@@ -53,6 +53,23 @@ def part(report: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return found
 
 
+def split(findings: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The verdict, and the other findings.
+
+    Args:
+        findings: of a report, the strongest first.
+
+    Returns:
+        The first, and those after it; {} and all of them where the first is more likely wrong than right.
+
+    >>> split([{"name": "saddle", "confidence": 0.2}])
+    ({}, [{'name': 'saddle', 'confidence': 0.2}])
+    """
+    if findings and findings[0].get("confidence", 1.0) >= 0.5:
+        return findings[0], findings[1:]
+    return {}, findings
+
+
 def column(rows: list[dict[str, Any]], name: str) -> list[float]:
     """One value of each row, NaN where there is none.
 

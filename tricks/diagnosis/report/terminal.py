@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tricks.diagnosis.report import commands, words
-from tricks.diagnosis.report.reading import cleaned, part
+from tricks.diagnosis.report.reading import cleaned, part, split
 
 _COLUMNS = 80
 _EVIDENCE = 4
@@ -33,17 +33,17 @@ def terminal(report: Mapping[str, Any]) -> str:
 
 def _blocks(report: Mapping[str, Any]) -> Iterator[list[str]]:
     findings = report.get("findings", [])
-    verdict = findings[0] if findings else {}
-    title = words.title(verdict.get("name", "")) if findings else words.NO_FINDING
+    verdict, others = split(findings)
+    title = words.title(verdict.get("name", "")) if verdict else words.NO_FINDING
     yield _wrapped(f"{part(report, 'run').get('name', 'run')}: {title}")
-    if findings:
+    if verdict:
         yield _wrapped(f"{words.spaced(verdict.get('name', ''))} ({words.confidence(verdict.get('confidence'))})")
         yield [line for sentence in verdict.get("evidence", [])[:_EVIDENCE] for line in _item(sentence)]
         if verdict.get("lecture"):
             yield _wrapped(f"The lectures: {verdict['lecture']}")
-    if findings[1:]:
+    if others:
         yield ["", "Other findings"]
-        for finding in findings[1:_FINDINGS]:
+        for finding in others[: _FINDINGS - 1]:
             name, sure = words.title(finding.get("name", "")), words.confidence(finding.get("confidence"))
             evidence = "".join(f": {sentence}" for sentence in finding.get("evidence", [])[:1])
             yield _item(f"{name} ({sure}){evidence}")
