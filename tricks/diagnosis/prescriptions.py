@@ -250,7 +250,12 @@ _GIVEN = {
         [Prescription("Give every feature mean 0 and deviation 1", {"data.normalization": "feature"})]
     ),
     "saturated_loss": lambda facts, fields: iter(
-        [Prescription("Minimize the cross-entropy in place of the squared error", {"loss.name": "cross_entropy"})]
+        [
+            Prescription(
+                "Where the loss is a squared error after a softmax or sigmoid, minimize the cross-entropy in its place",
+                {"loss.name": "cross_entropy"},
+            )
+        ]
     ),
     "batch_too_large": lambda facts, fields: iter(
         [Prescription("Take smaller batches", {"data.batch_size": 32}), Prescription("Or raise the rate with it", {})]
