@@ -128,7 +128,9 @@ def _versions(version: str) -> dict[str, str]:
 def shown(value: float) -> str:
     """A number as it stands in a sentence.
 
-    >>> shown(0.0123456), shown(1234567.0), shown(12.0), shown(float("nan"))
-    ('0.0123', '1.23e+06', '12', 'unknown')
+    >>> shown(0.0123456), shown(1234.5), shown(1234567.0), shown(12.0), shown(float("nan"))
+    ('0.0123', '1,230', '1.23e+06', '12', 'unknown')
     """
-    return f"{value:.3g}" if math.isfinite(value) else ("unknown" if math.isnan(value) else str(value))
+    if math.isnan(value):
+        return "unknown"
+    return f"{float(f'{value:.3g}'):,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
