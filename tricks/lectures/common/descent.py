@@ -50,7 +50,13 @@ def follow(gradient: Gradient, transformation: Any, start: jax.Array, updates: i
 
 
 def updates_until(
-    arrived: Callable[[jax.Array], jax.Array], gradient: Gradient, transformation: Any, start: jax.Array, most: int
+    arrived: Callable[[jax.Array], jax.Array],
+    gradient: Gradient,
+    transformation: Any,
+    start: jax.Array,
+    most: int,
+    *,
+    stays: int = 1,
 ) -> jax.Array:
     """Descends until it arrives.
 
@@ -60,26 +66,30 @@ def updates_until(
         transformation: of optax, with its learning rate.
         start: array of any shape.
         most: updates before it is given up.
+        stays: points in a row that must be there, so that one that flies past has not arrived.
 
     Returns:
-        Updates done, a scalar; `most` where it did not arrive, or left for infinity.
+        Updates done to the first of these points, a scalar; `most` where there was none, or it left for infinity.
 
     >>> from tricks.transforms import momentum
     >>> int(updates_until(lambda w: w[0] < 0.2, lambda w, _: w, momentum(0.5, 0.0), jnp.ones(1), 100))
     3
     """
+    Carry = tuple[jax.Array, Any, jax.Array, jax.Array]
 
-    def goes_on(carry: tuple[jax.Array, Any, jax.Array]) -> jax.Array:
-        point, _, number = carry
-        return (number < most) & ~arrived(point) & jnp.all(jnp.isfinite(point))
+    def goes_on(carry: Carry) -> jax.Array:
+        point, _, number, there = carry
+        return (number < most + stays - 1) & (there < stays) & jnp.all(jnp.isfinite(point))
 
-    def update(carry: tuple[jax.Array, Any, jax.Array]) -> tuple[jax.Array, Any, jax.Array]:
-        point, state, number = carry
+    def update(carry: Carry) -> Carry:
+        point, state, number, there = carry
         step, state = transformation.update(gradient(point, number), state, point)
-        return point + step, state, number + 1
+        point = point + step
+        return point, state, number + 1, jnp.where(arrived(point), there + 1, 0)
 
-    last, _, number = jax.lax.while_loop(goes_on, update, (start, transformation.init(start), jnp.int32(0)))
-    return jnp.where(arrived(last), number, most)
+    first = jnp.where(arrived(start), jnp.int32(1), 0)
+    _, _, number, there = jax.lax.while_loop(goes_on, update, (start, transformation.init(start), jnp.int32(0), first))
+    return jnp.where(there >= stays, number - (stays - 1), most)
 
 
 def best_of_rates(updates: Any) -> int:
