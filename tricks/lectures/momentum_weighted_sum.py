@@ -95,7 +95,7 @@ def _trained(config: Config, updates: int) -> Callable[..., Way]:
     features, targets = jnp.asarray(split.features[:_EXAMPLES], jnp.float64), jnp.asarray(split.targets[:_EXAMPLES])
 
     @jax.jit
-    def train(seed: jax.Array, decay: jax.Array, rates: jax.Array) -> Way:
+    def train(seed: Any, decay: Any, rates: Any) -> Way:
         key = jax.random.key(seed)
         params, model_state = network.init(key)
         start, restore = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params))

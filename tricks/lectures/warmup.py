@@ -12,7 +12,7 @@ from scipy import special
 from tricks import losses
 from tricks.config import Config
 from tricks.lectures.common import figures, training
-from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import all_of, decide, ratio
 from tricks.losses import Batch
@@ -166,17 +166,19 @@ def judge(data: Data) -> Judgement:
     at = [data["rates"].index(rate) for rate in without]
     losses_there = np.array([[row[i][seed] for seed, i in enumerate(at)] for row in data["train_loss"]], float)
     there = ratio(losses_there[1].tolist(), losses_there[0].tolist())
-    word = {"supported": "more", "refuted": "no more"}.get(decide(found, 1.0), "not clearly more")
+    word = {SUPPORTED: "allows a larger rate", REFUTED: "allows no larger rate"}
+    seen = word.get(decide(found, 1.0), "makes no clear difference")
     return Judgement(
         all_of([decide(falls, _FALLS), decide(found, 1.0)]),
         found.value,
         found.interval,
         "largest usable rate of Adam with warm-up, over the one without",
         f"The standard deviation of ln σ falls by the factor {shown(falls.value)} from update 1 to "
-        f"{spreads.shape[1]}, so σ is unsure at first. Warm-up over {data['warmup_updates']} of {data['updates']} "
-        f"updates bears {word}: the largest usable rate is {shown(found.value)} times the one without, "
-        f"{_judge_typical(with_warmup)} and {_judge_typical(without)}. At the largest rate that is usable without it "
-        f"the training loss with it is {shown(there.value)} times as large.",
+        f"{spreads.shape[1]}{', so σ is unsure at first' if falls.low > _FALLS else ''}. Warm-up over "
+        f"{data['warmup_updates']} of {data['updates']} updates {seen}: the largest usable rate is "
+        f"{shown(found.value)} times the one without ({_judge_typical(with_warmup)} and {_judge_typical(without)}), at "
+        f"most {shown(found.high)} times. At the largest rate that is usable without it the training loss with it is "
+        f"{shown(there.value)} times as large ({shown(there.low)} to {shown(there.high)}).",
         {
             "fall_of_the_deviation_of_ln_sigma": falls,
             "largest_usable_rates": {"without": without.tolist(), "with": with_warmup.tolist()},
@@ -193,7 +195,7 @@ def draw(data: Data) -> Any:
     """The deviation of ln sigma over updates, and losses and accuracies over rates."""
     figure, (left, middle, right) = figures.new(3, width=16)
     updates = np.arange(1, len(data["spread"][0]) + 1)
-    figures.band(left, updates, data["spread"], 0, "measured")
+    figures.band(left, updates.tolist(), data["spread"], 0, "measured")
     pure = np.sqrt(special.polygamma(1, updates / 2)) / 2
     left.plot(updates, pure, "--", color="black", label="gradients of noise alone")
     left.set(xscale="log", yscale="log", xlabel="update", ylabel="deviation of ln σ over orders of the batches")
