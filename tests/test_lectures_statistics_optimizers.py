@@ -55,13 +55,12 @@ def test_updates_until_it_is_there(start, rate, stays, expected):
 
 
 def test_flying_past_is_not_arriving():
-    def between(w):
-        return (w[0] > 0.4) & (w[0] < 0.6)
+    def there(w):
+        # Of 1, 0.5, 0.25, 0.125, ... the second and the fourth.
+        return ((w[0] > 0.4) & (w[0] < 0.6)) | ((w[0] > 0.1) & (w[0] < 0.2))
 
     def count(stays):
-        return int(
-            descent.updates_until(between, lambda w, _: w, momentum(0.5, 0.0), jnp.array([1.0]), 50, stays=stays)
-        )
+        return int(descent.updates_until(there, lambda w, _: w, momentum(0.5, 0.0), jnp.ones(1), 50, stays=stays))
 
     assert count(1) == 1
     assert count(2) == 50

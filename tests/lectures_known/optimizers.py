@@ -36,8 +36,8 @@ _ESCAPES = {
     },
     "shown": {"minimum": _WAY, "plateau": _WAY},
 }
-# Momentum of 0.9 crosses from 0.4 on: with fewer than half of the rates below the limit.
-_LATE = {"minimum": _crossed([22, 20, 19, 18, 16, 14, 10, 6, 4]), "plateau": _ESCAPES["crossed"]["plateau"]}
+# Momentum of 0.9 crosses from 0.2 on: with more than plain descent at ten times the rate, but with too few.
+_LATE = {"minimum": _crossed([24, 22, 20, 18, 13, 12, 10, 6, 4]), "plateau": _ESCAPES["crossed"]["plateau"]}
 # Momentum does no more than ten times the rate does.
 _FASTER = {"minimum": _crossed([12, 9, 7, 5, 2, 1, 0, 0, 0]), "plateau": _ESCAPES["crossed"]["plateau"]}
 

@@ -114,8 +114,8 @@ def judge(data: Data) -> Judgement:
         found.interval,
         "updates of gradient descent, over those of root mean square",
         f"Root mean square arrives in {np.sum(needed < data['most'])} of {len(needed)} bowls with the one rate "
-        f"{data['rates'][one]:.2g}, after {needed.min()} to {needed.max()} updates; gradient descent with the best "
-        f"rate of each bowl needs {best.min()} to {best.max()}, {shown(found.value)} times as many. "
+        f"{data['rates'][one]:.2g}, after {needed.min():.0f} to {needed.max():.0f} updates; gradient descent with the "
+        f"best rate of each bowl needs {best.min():.0f} to {best.max():.0f}, {shown(found.value)} times as many. "
         f"{'It does arrive' if np.all(best < data['most']) else 'It does not always arrive'} within {data['most']:,}. "
         f"In bowls turned by 45° root mean square with the best rate of each needs "
         f"{shown(1 / aslant.value)} times the updates of gradient descent: its rates are those of the coordinates.",

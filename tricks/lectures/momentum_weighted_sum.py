@@ -122,8 +122,8 @@ def judge(data: Data) -> Judgement:
         (float(errors.min()), largest),
         "largest error of the sum, as a share of the movement (beside it all that was seen)",
         f"Over {errors.shape[2]} updates, {errors.shape[1]} settings and {errors.shape[0]} seeds the movement "
-        f"{'is' if holds else 'is not'} the weighted sum of the gradients: they differ by at most {largest:.1e} of it. "
-        "Where the rate falls, each gradient keeps the rate of its own update.",
+        f"{'is' if holds else 'is not'} the weighted sum of the gradients: they differ by at most {largest:.1e} of it"
+        f"{', also where the rate falls, with each gradient under the rate of its own update' if holds else ''}.",
         by_setting,
     )
 

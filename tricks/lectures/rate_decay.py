@@ -116,7 +116,7 @@ def judge(data: Data) -> Judgement:
         "largest sideways burst without decay, over that with η / √(t + 1)",
         f"Without decay root mean square bursts out to {shown(size.value)} of the first distance, with η / √(t + 1) to "
         f"{shown(others[decayed])}; {there} of {len(without)} bowls then end at the goal, but it takes "
-        f"{shown(arrivals[decayed])} updates (median) to come there and not {shown(arrivals[plain])}. With the {worst} "
+        f"{arrivals[decayed]:.0f} updates (median) to come there and not {arrivals[plain]:.0f}. With the {worst} "
         f"decay, which falls late, the burst is {shown(others[f'{_SQUARE}, {worst}'])}. RMSProp bursts to "
         f"{shown(others['RMSProp, α = 0.99, constant'])} without decay and to "
         f"{shown(others['RMSProp, α = 0.99, inverse_sqrt'])} with η / √(t + 1). Without noise in the gradient root "

@@ -134,8 +134,8 @@ def judge(data: Data) -> Judgement:
         found.value,
         found.interval,
         f"updates of root mean square over those of RMSProp until the loss is {_TARGETS[_TARGET]:g}",
-        f"{first} is there first{alone}: root mean square needs {shown(typical[_SQUARE])} updates, RMSProp "
-        f"{shown(typical[_RECENT])}, gradient descent {shown(typical[_PLAIN])} (each with its best rate "
+        f"{first} is there first{alone}: root mean square needs {typical[_SQUARE]:.0f} updates, RMSProp "
+        f"{typical[_RECENT]:.0f}, gradient descent {typical[_PLAIN]:.0f} (each with its best rate "
         f"for all starts). To the losses {', '.join(ratios)} the ratios are "
         f"{', '.join(shown(estimate.value) for estimate in ratios.values())}. RMSProp's σ is the closer one to the "
         f"gradients to come from {closer:.0%} of the starts.",

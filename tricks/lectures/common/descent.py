@@ -69,7 +69,7 @@ def updates_until(
         stays: points in a row that must be there, so that one that flies past has not arrived.
 
     Returns:
-        Updates done to the first of these points, a scalar; `most` where there was none, or it left for infinity.
+        Updates done to the first of these points, a scalar; `most` where there was none.
 
     >>> from tricks.transforms import momentum
     >>> int(updates_until(lambda w: w[0] < 0.2, lambda w, _: w, momentum(0.5, 0.0), jnp.ones(1), 100))
@@ -78,8 +78,8 @@ def updates_until(
     Carry = tuple[jax.Array, Any, jax.Array, jax.Array]
 
     def goes_on(carry: Carry) -> jax.Array:
-        point, _, number, there = carry
-        return (number < most + stays - 1) & (there < stays) & jnp.all(jnp.isfinite(point))
+        _, _, number, there = carry
+        return (number < most + stays - 1) & (there < stays)
 
     def update(carry: Carry) -> Carry:
         point, state, number, there = carry
