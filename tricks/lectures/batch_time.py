@@ -22,7 +22,8 @@ _SIZES = (1, 4, 16, 64, 256, 1024, 4096, 16384)
 _FEW, _MANY = 16, 1024
 _SAME, _GROWN, _MUCH = 2.0, 8.0, 10.0
 _HIDDEN, _RATE = (128, 128), 0.01
-_WAYS = ("all cores", "one core", "one core, an example at a time")
+_CALLS = 9
+_WAYS = ("all cores", "all cores, called from Python", "one core", "one core, an example at a time")
 
 CLAIM = Claim(
     title="With parallel arithmetic an update takes the same time up to a large batch, so small batches make the epoch "
@@ -43,31 +44,31 @@ CLAIM = Claim(
 def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Times updates of one network in turns of all sizes, here and in a process that has one core."""
     whole = len(load(effort.images).train.targets)
-    sizes = [size for size in _SIZES if size < whole] + [whole]
+    sizes = [size for size in effort.pick(_SIZES, (1, _FEW, _MANY)) if size < whole] + [whole]
     few = [size for size in sizes if size <= _MANY]
     work = effort.pick(8192, 512)
     rounds = effort.pick(9, 3)
     note("on all cores")
-    together = measure(effort.images, sizes, rounds, work)
+    together, called = measure(effort.images, sizes, rounds, work)
     note("on one core")
     # The threads of this process are there already; those of a new one are as many as it is given cores.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _keep_one_core) as alone:
-        one_core = alone.submit(measure, effort.images, sizes, rounds, work).result()
-        one_by_one = alone.submit(measure, effort.images, few, rounds, work, one_by_one=True).result()
+        one_core, _ = alone.submit(measure, effort.images, sizes, rounds, work).result()
+        one_by_one, _ = alone.submit(measure, effort.images, few, rounds, work, one_by_one=True).result()
     return {
         "examples": effort.images,
         "device": f"{os.cpu_count()} cores" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind,
         "whole": whole,
         "rounds": rounds,
-        "sizes": dict(zip(_WAYS, (sizes, sizes, few), strict=True)),
-        "seconds": dict(zip(_WAYS, (together, one_core, one_by_one), strict=True)),
+        "sizes": dict(zip(_WAYS, (sizes, sizes, sizes, few), strict=True)),
+        "seconds": dict(zip(_WAYS, (together, called, one_core, one_by_one), strict=True)),
     }
 
 
 def measure(
     images: str, sizes: Sequence[int], rounds: int, work: int, *, one_by_one: bool = False
-) -> list[list[float]]:
-    """Seconds of an update for each round and each size of the batch.
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Seconds of an update for each round and each size of the batch, in a loop within one program.
 
     Args:
         images: the set of examples.
@@ -77,7 +78,7 @@ def measure(
         one_by_one: take the gradients of a batch's examples one after the other.
 
     Returns:
-        (rounds, sizes).
+        (rounds, sizes), and the same with a call of the program for each update.
     """
     examples = load(images).train
     batch = losses.Batch(
@@ -114,7 +115,13 @@ def measure(
 
     for size in sizes:
         seconds(size, 1)
-    return [[seconds(size, max(work // size, 1)) for size in sizes] for _ in range(rounds)]
+    loops, calls = [], []
+    for _ in range(rounds):
+        loops.append([seconds(size, max(work // size, 1)) for size in sizes])
+        calls.append(
+            [float(np.median([seconds(size, 1) for _ in range(_CALLS if size <= _MANY else 1)])) for size in sizes]
+        )
+    return loops, calls
 
 
 def _keep_one_core() -> None:
@@ -125,9 +132,10 @@ def _keep_one_core() -> None:
 
 def judge(data: Data) -> Judgement:
     """Ratios of times within each round."""
-    all_cores, _, one_by_one = _WAYS
+    all_cores, calls, _, one_by_one = _WAYS
     same = _judge_ratio(data, all_cores, _FEW, 1)
     grown = _judge_ratio(data, one_by_one, _FEW, 1)
+    called = _judge_ratio(data, calls, _FEW, 1)
     update = _judge_ratio(data, all_cores, _MANY, 1)
     epoch = Estimate(_MANY / update.value, _MANY / update.high, _MANY / update.low)
     verdicts = decide(same, _SAME, above=False), decide(grown, _GROWN), decide(epoch, _MUCH)
@@ -140,12 +148,14 @@ def judge(data: Data) -> Judgement:
         same.interval,
         f"time of an update at a batch of {_FEW} over that at 1, on all cores",
         f"On {data['device']} an update at a batch of {_FEW} takes {shown(same.value)} times as long as at 1, at "
-        f"{_MANY} {shown(update.value)} times. {says}{flat} is the largest batch whose update takes less than {_SAME:g} times "
-        f"as long as that of one example. An example at a time, {_FEW} take {shown(grown.value)} times as long as one. "
-        f"An epoch at a batch of 1 takes {shown(epoch.value)} times as long as at {_MANY}.",
+        f"{_MANY} {shown(update.value)} times. {says}{flat} is the largest batch whose update takes less than "
+        f"{_SAME:g} times as long as that of one example. With a call from Python for each update, which takes time of "
+        f"its own, {_FEW} take {shown(called.value)} times as long as one; an example at a time, {shown(grown.value)} "
+        f"times. An epoch at a batch of 1 takes {shown(epoch.value)} times as long as at {_MANY}.",
         {
             "verdicts": dict(zip(("same", "grows without", "epoch"), verdicts, strict=True)),
             "epoch_ratio": epoch,
+            "ratio_called_from_python": called,
             "ratio_an_example_at_a_time": grown,
             "largest_batch_of_the_same_time": flat,
         },

@@ -188,8 +188,8 @@ def judge(data: Data) -> Judgement:
         f"{shown(trained.value)} after training. Drawn without replacement, half of the examples have "
         f"{shown(factors[_POINTS[1]].value)} times the variance that the finite set predicts. Noise and gradient are "
         f"of the same size at a batch of {shown(scales[_POINTS[0]])} at the start and {shown(scales[_POINTS[1]])} "
-        f"after training. In {data['updates']} updates the path is {shown(length['1'])} times as long as the distance of its "
-        f"ends at a batch of 1, and {shown(length['all'])} times with all examples.",
+        f"after training. In {data['updates']} updates the path is {shown(length['1'])} times as long as the distance "
+        f"of its ends at a batch of 1, and {shown(length['all'])} times with all examples.",
         {"slopes": slopes, "factors": factors, "noise_scale": scales, "length_over_distance": length},
     )
 
