@@ -91,9 +91,10 @@ def judge(data: Data) -> Judgement:
     )
     verdicts = decide(train, _LOST), decide(validation, _LOST), decide(surplus, 0.0)
     smallest, largest = data["sizes"][0], data["sizes"][-1]
-    what = (
-        "optimization fails, it is no overfitting" if verdicts[2] == SUPPORTED else "optimization does not explain it"
-    )
+    if all_of(verdicts[:2]) != SUPPORTED:
+        what = "they do not both fall so far"
+    else:
+        what = "optimization fails" if verdicts[2] == SUPPORTED else "training shows too little of it to be the cause"
     left = falls["updates"]
     better = "no worse" if left["train"].value <= 0 else "still worse"
     return Judgement(
@@ -124,10 +125,10 @@ def draw(data: Data) -> Any:
     """Accuracy against batch size, at equal epochs and at equal updates."""
     figure, panels = figures.new(2, sharey=True)
     titles = f"after {data['epochs']} epochs each", f"after {data['updates']} updates each"
-    places = range(len(data["sizes"]))
     for axis, name, title in zip(panels, _EQUAL, titles, strict=True):
         for kind, part in enumerate(_PARTS):
             values = data["accuracy"][name][part]
+            places = np.arange(len(values)) + 0.44 * kind - 0.22
             axis.plot(
                 places,
                 [np.mean(one) for one in values],
@@ -136,8 +137,8 @@ def draw(data: Data) -> Any:
                 linewidth=1.2,
             )
             for place, one in zip(places, values, strict=True):
-                figures.seeds(axis, place, one, kind, part if place == 0 else None)
-        axis.set_xticks(list(places), [str(size) for size in data["sizes"]])
+                figures.seeds(axis, place, one, kind, part if one is values[0] else None)
+        axis.set_xticks(range(len(data["sizes"])), [str(size) for size in data["sizes"]])
         axis.set(xlabel="batch size (the last: all examples)", title=title)
         axis.tick_params(labelleft=True)
     panels[0].set_ylabel("accuracy (%)")

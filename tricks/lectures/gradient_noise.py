@@ -217,7 +217,8 @@ def draw(data: Data) -> Any:
     left.set(xscale="log", yscale="log", xlabel="batch size B (examples)", ylabel="variance over that of one example")
     left.set(title=f"noise of the gradient, {len(data['seeds'])} seeds", ylim=(0.2 / data["count"], 3))
     left.legend(fontsize=11)
-    for kind, (name, label) in enumerate((("1", "B = 1"), ("all", f"B = {data['count']}, all"))):
+    for kind, (name, size) in enumerate((("1", 1), ("all", data["count"]))):
+        label = f"B = {size}: {shown(data['wander'][name][0])} times as long as its ends are apart"
         path = np.asarray(data["paths"][name])
         right.plot(
             *path.T, color=figures.COLOURS[kind], linewidth=1.2 if kind == 0 else 3, label=label, ls=figures.LINES[kind]
@@ -225,7 +226,9 @@ def draw(data: Data) -> Any:
         right.plot(*path[-1], figures.MARKERS[kind + 1], color=figures.COLOURS[kind], markersize=11)
     right.plot(0, 0, "o", color="black", markersize=11, label="start")
     first, second = data["paths"]["shares"]
-    right.set(xlabel=f"first principal direction ({first:.0%})", ylabel=f"second principal direction ({second:.0%})")
+    right.set(xlabel=f"first principal direction ({first:.0%} of the spread)")
+    right.set_ylabel(f"second principal direction ({second:.0%})")
     right.set(title=f"weights over {data['updates']} updates, one run each")
-    right.legend()
+    right.margins(y=0.25)
+    right.legend(loc="upper left", fontsize=11)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 from tricks.config import Config
 from tricks.data import Dataset, load
 from tricks.lectures.common import figures, training
-from tricks.lectures.common.experiment import SUPPORTED, Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import all_of, decide, difference, mean
 
@@ -125,7 +125,8 @@ def judge(data: Data) -> Judgement:
     own = difference(at[_SMALL]["lamb"], at[_LARGE]["lamb"])
     gained = difference(at[_LARGE]["lamb"], at[_LARGE][other])
     size = data["sizes"][_LARGE]
-    end = "recovers more than half of it" if verdicts[1] == SUPPORTED else "is not shown to recover half of it"
+    ends = {SUPPORTED: "recovers more than half of it", REFUTED: "does not recover half of it"}
+    end = ends.get(verdicts[1], "is not shown to recover half of it")
     edges = [
         f"{_WRITTEN[name]} {batch}"
         for batch, chosen in data["compared"].items()
@@ -139,9 +140,9 @@ def judge(data: Data) -> Judgement:
         f"test accuracy of LAMB at {size} less the middle of {_WRITTEN[other]}'s at {data['sizes'][_SMALL]} and "
         f"{size}, in points",
         f"From a batch of {data['sizes'][_SMALL]} to {size}, {data['updates'][_SMALL]} to {data['updates'][_LARGE]} "
-        f"updates, {_WRITTEN[other]} loses {shown(lost.value)} points ({shown(lost.low)} to {shown(lost.high)}), and "
-        f"LAMB has {shown(gained.value)} points more than it at the large batch ({shown(gained.low)} to "
-        f"{shown(gained.high)}): LAMB {end}. Its own loss is {shown(own.value)} points. Rates: {_judge_rates(data)}.",
+        f"updates, {_WRITTEN[other]} loses {shown(lost.value)} points ({shown(lost.low)} to {shown(lost.high)}). "
+        f"LAMB's accuracy at the large batch less that is {shown(gained.value)} points ({shown(gained.low)} to "
+        f"{shown(gained.high)}): LAMB {end}. It loses {shown(own.value)} points itself. Rates: {_judge_rates(data)}.",
         {
             "other": other,
             "lost": lost,
@@ -174,17 +175,18 @@ def draw(data: Data) -> Any:
                 line,
                 marker=figures.MARKERS[kind],
                 color=figures.COLOURS[kind],
-                label=f"{label}, {data['sizes'][batch]}",
             )
         for place, batch in enumerate((_SMALL, _LARGE)):
             values = data["compared"][batch][name]["accuracy"]
             figures.seeds(right, 3.5 * place + kind, values, kind, label if place == 0 else None)
     runs = len(data["swept"][_LARGE]["lamb"][0])
     left.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy (%)", ylim=(floor, None))
-    left.set_title(f"sweep, mean of {runs} {'run' if runs == 1 else 'runs'} (lower than {floor}: drawn there)")
-    left.legend(fontsize=11, ncols=2, title="optimizer, batch size")
+    left.set_title(
+        f"sweep, mean of {runs} {'run' if runs == 1 else 'runs'}\nsolid: batch of {data['sizes'][_LARGE]:,}, dotted: "
+        f"{data['sizes'][_SMALL]}; below {floor} % drawn there"
+    )
     right.set_xticks([1, 4.5], [f"batch of {data['sizes'][batch]:,}" for batch in (_SMALL, _LARGE)])
     right.set(xlabel=f"{data['epochs']} epochs each, at the best rate", ylabel="test accuracy (%)")
     right.set_title(f"{len(data['seeds'])} fresh seeds, bar: mean")
-    right.legend(loc="lower left")
+    right.legend()
     return figure

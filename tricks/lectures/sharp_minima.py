@@ -213,16 +213,16 @@ def draw(data: Data) -> Any:
     left.set_xticks([0.3, 2.3, 4.3], [name.replace(", ", "\n") for name in _MEASURES])
     left.set(yscale="log", xlabel="where the highest loss is sought", ylabel="sharpness (% of 1 + loss)")
     left.set_title("Keskar's measure")
-    left.legend(title=f"{len(data['seeds'])} seeds, bar: mean")
+    left.legend(loc="upper right", title=f"{len(data['seeds'])} seeds, bar: mean")
     middle.set_xticks([0, 0.6], [f"{data['sizes'][batch]:,}" for batch in _BATCHES])
-    middle.set(yscale="log", xlabel="batch size", ylabel="largest eigenvalue of |D|H|D|", xlim=(-0.5, 1.1))
+    middle.set(xlabel="batch size", ylabel="largest eigenvalue of |D|H|D|", xlim=(-0.5, 1.1), ylim=(0, None))
     middle.set_title("without scale")
     for kind, (part, label) in enumerate((("train", "training examples"), ("test", "test examples"))):
         figures.band(right, data["alphas"], data["line"][part], kind + 2, label)
     for place, batch in enumerate(_BATCHES):
         right.axvline(place, color="0.5", linewidth=1, zorder=0)
         right.text(place, 0.97, f" {batch}", transform=right.get_xaxis_transform(), va="top", fontsize=12)
-    right.set(yscale="log", xlabel="α, from the small batch's end (0) to the large one's (1)", ylabel="loss")
+    right.set(yscale="log", xlabel="α: small batch's end 0, large one's 1", ylabel="loss")
     right.set_title("on the straight line")
-    right.legend(loc="lower left", fontsize=11, title="median and range")
+    right.legend(fontsize=11, title="median and range")
     return figure
