@@ -91,10 +91,10 @@ def judge(data: Data) -> Judgement:
     )
     verdicts = decide(train, _LOST), decide(validation, _LOST), decide(surplus, 0.0)
     smallest, largest = data["sizes"][0], data["sizes"][-1]
-    if all_of(verdicts[:2]) != SUPPORTED:
-        what = "they do not both fall so far"
-    else:
+    if verdicts[0] == verdicts[1] == SUPPORTED:
         what = "optimization fails" if verdicts[2] == SUPPORTED else "training shows too little of it to be the cause"
+    else:
+        what = "it falls on validation examples alone" if verdicts[1] == SUPPORTED else "no fall of that kind"
     left = falls["updates"]
     better = "no worse" if left["train"].value <= 0 else "still worse"
     return Judgement(
@@ -102,11 +102,11 @@ def judge(data: Data) -> Judgement:
         train.value,
         train.interval,
         f"training accuracy at a batch of {smallest} less that at {largest}, at equal epochs, in points",
-        f"After {data['epochs']} epochs a batch of {largest} has {_judge_less(train)} points of training accuracy and "
-        f"{_judge_less(validation)} of validation accuracy than one of {smallest}: {what}. It has taken "
-        f"{data['updates_at_equal_epochs'][-1]} updates in place of {data['updates_at_equal_epochs'][0]}. After "
-        f"{data['updates']} updates each it has {_judge_less(left['train'])} points of training accuracy and "
-        f"{_judge_less(left['validation'])} of validation accuracy: update for update it is {better} in training.",
+        f"From a batch of {smallest} to {largest}, in {data['epochs']} epochs, which are "
+        f"{data['updates_at_equal_epochs'][0]} and {data['updates_at_equal_epochs'][-1]} updates, training accuracy "
+        f"{_judge_change(train)} points and validation accuracy {_judge_change(validation)}: {what}. In "
+        f"{data['updates']} updates each, training accuracy {_judge_change(left['train'])} points and validation "
+        f"accuracy {_judge_change(left['validation'])}: update for update the large batch is {better} in training.",
         {"falls": falls, "surplus_of_training": surplus},
     )
 
@@ -116,9 +116,10 @@ def _judge_ends(data: Data, name: str, part: str) -> tuple[list[float], list[flo
     return values[0], values[-1]
 
 
-def _judge_less(fall: Estimate) -> str:
-    word = "less" if fall.value > 0 else "more"
-    return f"{shown(abs(fall.value))} {word} ({shown(fall.low)} to {shown(fall.high)})"
+def _judge_change(fall: Estimate) -> str:
+    if fall.value > 0:
+        return f"falls by {shown(fall.value)} ({shown(fall.low)} to {shown(fall.high)})"
+    return f"rises by {shown(-fall.value)} ({shown(-fall.high)} to {shown(-fall.low)})"
 
 
 def draw(data: Data) -> Any:

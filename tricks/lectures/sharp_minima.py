@@ -210,19 +210,25 @@ def draw(data: Data) -> Any:
                 label="published" if place == kind == 0 else None,
             )
         figures.seeds(middle, 0.6 * kind, data["relative"][batch], kind)
-    left.set_xticks([0.3, 2.3, 4.3], [name.replace(", ", "\n") for name in _MEASURES])
-    left.set(yscale="log", xlabel="where the highest loss is sought", ylabel="sharpness (% of 1 + loss)")
+    left.set_xticks([0.3, 2.3, 4.3], [name.replace(", ", "\n").replace("m s", "m\ns") for name in _MEASURES])
+    left.set(
+        yscale="log", xlim=(-0.5, 5.1), xlabel="where the highest loss is sought", ylabel="sharpness (% of 1 + loss)"
+    )
     left.set_title("Keskar's measure")
+    left.set_ylim(None, 30 * left.get_ylim()[1])
     left.legend(loc="upper right", title=f"{len(data['seeds'])} seeds, bar: mean")
     middle.set_xticks([0, 0.6], [f"{data['sizes'][batch]:,}" for batch in _BATCHES])
-    middle.set(xlabel="batch size", ylabel="largest eigenvalue of |D|H|D|", xlim=(-0.5, 1.1), ylim=(0, None))
+    middle.set(xlabel="batch size", ylabel="largest eigenvalue of |D|H|D|", xlim=(-0.5, 1.1))
+    middle.set_ylim(0, 1.1 * max(max(data["relative"][batch]) for batch in _BATCHES))
     middle.set_title("without scale")
     for kind, (part, label) in enumerate((("train", "training examples"), ("test", "test examples"))):
         figures.band(right, data["alphas"], data["line"][part], kind + 2, label)
     for place, batch in enumerate(_BATCHES):
         right.axvline(place, color="0.5", linewidth=1, zorder=0)
-        right.text(place, 0.97, f" {batch}", transform=right.get_xaxis_transform(), va="top", fontsize=12)
+        right.text(place, 0.02, f" {batch}", transform=right.get_xaxis_transform(), fontsize=12)
     right.set(yscale="log", xlabel="α: small batch's end 0, large one's 1", ylabel="loss")
     right.set_title("on the straight line")
-    right.legend(fontsize=11, title="median and range")
+    low, high = right.get_ylim()
+    right.set_ylim(low / (high / low) ** 0.1, high * (high / low) ** 0.25)
+    right.legend(loc="upper center", fontsize=11, title="median and range")
     return figure
