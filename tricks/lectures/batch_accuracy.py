@@ -8,11 +8,11 @@ import numpy as np
 from tricks.config import Config
 from tricks.data import load
 from tricks.lectures.common import figures, training
-from tricks.lectures.common.experiment import SUPPORTED, Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import Estimate, all_of, decide, difference, mean
 
-_LOST = 1.0
+_LOST, _EQUALLY_TRAINED = 1.0, 0.1
 _PARTS = ("train", "validation")
 _EQUAL = ("epochs", "updates")
 
@@ -92,7 +92,8 @@ def judge(data: Data) -> Judgement:
     verdicts = decide(train, _LOST), decide(validation, _LOST), decide(surplus, 0.0)
     smallest, largest = data["sizes"][0], data["sizes"][-1]
     if verdicts[0] == verdicts[1] == SUPPORTED:
-        what = "optimization fails" if verdicts[2] == SUPPORTED else "training shows too little of it to be the cause"
+        whats = {SUPPORTED: "optimization fails", REFUTED: "training shows too little of it to be the cause"}
+        what = whats.get(verdicts[2], "whether training shows enough of it is open")
     else:
         what = "it falls on validation examples alone" if verdicts[1] == SUPPORTED else "no fall of that kind"
     left = falls["updates"]
@@ -106,7 +107,8 @@ def judge(data: Data) -> Judgement:
         f"{data['updates_at_equal_epochs'][0]} and {data['updates_at_equal_epochs'][-1]} updates, training accuracy "
         f"{_judge_change(train)} points and validation accuracy {_judge_change(validation)}: {what}. In "
         f"{data['updates']} updates each, training accuracy {_judge_change(left['train'])} points and validation "
-        f"accuracy {_judge_change(left['validation'])}: update for update the large batch is {better} in training.",
+        f"accuracy {_judge_change(left['validation'])}: update for update the large batch is {better} in training."
+        f"{_judge_where_equal(data)}",
         {"falls": falls, "surplus_of_training": surplus},
     )
 
@@ -114,6 +116,19 @@ def judge(data: Data) -> Judgement:
 def _judge_ends(data: Data, name: str, part: str) -> tuple[list[float], list[float]]:
     values = data["accuracy"][name][part]
     return values[0], values[-1]
+
+
+def _judge_where_equal(data: Data) -> str:
+    """What optimization does not explain: validation, where training accuracy is the same."""
+    train, validation = (data["accuracy"]["epochs"][part] for part in _PARTS)
+    same = [at for at, values in enumerate(train) if abs(difference(train[0], values).value) <= _EQUALLY_TRAINED]
+    if len(same) < 2:
+        return ""
+    change = _judge_change(difference(validation[0], validation[same[-1]]))
+    return (
+        f" From {data['sizes'][0]} to {data['sizes'][same[-1]]} training accuracy is the same within "
+        f"{_EQUALLY_TRAINED:g} points and validation accuracy {change}."
+    )
 
 
 def _judge_change(fall: Estimate) -> str:

@@ -14,8 +14,8 @@ from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import all_of, decide, difference, mean
 
 _RATES = {
-    "momentum": (0.003, 0.01, 0.03, 0.1, 0.3),
-    "adam": (3e-4, 1e-3, 3e-3, 0.01, 0.03),
+    "momentum": (0.01, 0.03, 0.1, 0.3, 1.0),
+    "adam": (0.001, 0.003, 0.01, 0.03, 0.1),
     "lamb": (0.003, 0.01, 0.03, 0.1, 0.3),
 }
 _WRITTEN = {"momentum": "momentum", "adam": "Adam", "lamb": "LAMB"}

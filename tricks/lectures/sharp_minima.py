@@ -161,6 +161,7 @@ def judge(data: Data) -> Judgement:
         SUPPORTED: "agrees",
         REFUTED: "says the opposite" if verdicts[0] == SUPPORTED else "has the large batch no sharper either",
     }.get(invariant, "leaves it open")
+    better = " The sharper end does better." if verdicts == (SUPPORTED, REFUTED) else ""
     barriers = [barrier(data["alphas"], losses) for losses in data["line"]["train"]]
     return Judgement(
         all_of(verdicts),
@@ -173,7 +174,7 @@ def judge(data: Data) -> Judgement:
         f"{_PUBLISHED[_HALF][1] / _PUBLISHED[_HALF][0]:.0f}, {_PUBLISHED[_SUBSPACE][1] / _PUBLISHED[_SUBSPACE][0]:.0f})"
         f". Test accuracy is {accuracy['test'][0]:.2f} % with the small and {accuracy['test'][1]:.2f} % with the large "
         f"batch, {shown(test.low)} to {shown(test.high)} points apart (published: 98.03, 97.81), on training examples "
-        f"{accuracy['train'][0]:.2f} and {accuracy['train'][1]:.2f} %. The measure that rescaling of layers does not "
+        f"{accuracy['train'][0]:.2f} and {accuracy['train'][1]:.2f} %.{better} The measure that rescaling of layers does not "
         f"move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). On the "
         f"straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above its ends.",
         {"ratios": ratios, "test_difference": test, "accuracy": accuracy, "barriers": mean(barriers)},
@@ -220,7 +221,7 @@ def draw(data: Data) -> Any:
     middle.set_xticks([0, 0.6], [f"{data['sizes'][batch]:,}" for batch in _BATCHES])
     middle.set(xlabel="batch size", ylabel="largest eigenvalue of |D|H|D|", xlim=(-0.5, 1.1))
     middle.set_ylim(0, 1.1 * max(max(data["relative"][batch]) for batch in _BATCHES))
-    middle.set_title("without scale")
+    middle.set_title("rescaling-invariant")
     for kind, (part, label) in enumerate((("train", "training examples"), ("test", "test examples"))):
         figures.band(right, data["alphas"], data["line"][part], kind + 2, label)
     for place, batch in enumerate(_BATCHES):
