@@ -45,7 +45,7 @@ CLAIM = Claim(
 def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Times updates of one network in turns of all sizes, here and in a process that has one core."""
     whole = len(load(effort.images).train.targets)
-    sizes = [size for size in effort.pick(_SIZES, (1, _FEW, _MANY)) if size < whole] + [whole]
+    sizes = effort.pick([*(size for size in _SIZES if size < whole), whole], [1, _FEW, _MANY])
     few = [size for size in sizes if size <= _MANY]
     work = effort.pick(8192, 512)
     rounds = effort.pick(9, 3)
