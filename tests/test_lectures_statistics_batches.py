@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lectures_known.batches import KNOWN
 
 from tricks import losses
 from tricks.lectures import batch_time, gradient_noise, large_batch_lamb, sharp_minima
@@ -46,6 +47,12 @@ def test_length_over_distance_of_a_zigzag():
 )
 def test_the_largest_batch_that_takes_no_longer(seconds, expected):
     assert batch_time.longest_flat([1, 4, 16], seconds, 2.0) == expected
+
+
+def test_an_epoch_takes_the_time_of_its_updates():
+    judged = batch_time.judge(KNOWN["batch_time"]["supported"])
+    # 100 and 1 for an update of one example, 100 and 1024 for one of as many.
+    assert judged.details["epoch_ratio"].value == pytest.approx(1024 * 101 / 1124)
 
 
 def test_an_update_of_examples_one_by_one_is_that_of_the_batch():
