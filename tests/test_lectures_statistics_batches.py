@@ -5,8 +5,8 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from lectures_known.batches import KNOWN
 
+from lectures_known.batches import KNOWN
 from tricks import losses
 from tricks.lectures import batch_time, gradient_noise, large_batch_lamb, sharp_minima
 

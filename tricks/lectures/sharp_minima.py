@@ -175,8 +175,8 @@ def judge(data: Data) -> Judgement:
         f". Test accuracy is {accuracy['test'][0]:.2f} % with the small and {accuracy['test'][1]:.2f} % with the large "
         f"batch, {shown(test.low)} to {shown(test.high)} points apart (published: 98.03, 97.81), on training examples "
         f"{accuracy['train'][0]:.2f} and {accuracy['train'][1]:.2f} %.{better} The measure that rescaling of layers "
-        f"does not move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). On the "
-        f"straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above its ends.",
+        f"does not move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). On "
+        f"the straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above its ends.",
         {"ratios": ratios, "test_difference": test, "accuracy": accuracy, "barriers": mean(barriers)},
     )
 
