@@ -56,8 +56,9 @@ def _scales(epochs: tuple[int, int], usable: int) -> dict[str, Any]:
     one = {
         "rates": [0.001, 0.01, 0.1, 1.0],
         "level": 0.1,
-        "first": {"normalized": equal[0], "unequal scales": unequal[0]},
-        "last": {"normalized": equal[1], "unequal scales": unequal[1]},
+        "first": {"equal scales": equal[0], "unequal scales": unequal[0]},
+        "last": {"equal scales": equal[1], "unequal scales": unequal[1]},
+        "accuracy": {"equal scales": [[0.6, 0.9, 0.95, None]] * 2, "unequal scales": [[0.5, 0.8, None, None]] * 2},
     }
     return {
         "seeds": [0, 1],

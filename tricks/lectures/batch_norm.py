@@ -182,11 +182,11 @@ def _judge_kept(without: list[float], normalized: list[float], noisy: list[float
     return float(rest.mean() / gain.mean()), statistics.decide(statistics.mean((rest - _KEPT * gain).tolist()), 0.0)
 
 
-def _judge_reason(data: Data) -> dict[str, Any]:
+def _judge_reason(data: Data, name: str) -> dict[str, Any]:
     kinds = (_WITHOUT, _WITH, _NOISY)
-    updates = [_judge_updates(data, _SCALED, kind) for kind in kinds]
-    inverse_rates = [[1 / rate for rate in _judge_largest(data, _SCALED, kind)] for kind in kinds]
-    shifts = [_judge_shift(data, _SCALED, kind) for kind in kinds]
+    updates = [_judge_updates(data, name, kind) for kind in kinds]
+    inverse_rates = [[1 / rate for rate in _judge_largest(data, name, kind)] for kind in kinds]
+    shifts = [_judge_shift(data, name, kind) for kind in kinds]
     of_updates, of_rates = _judge_kept(*updates), _judge_kept(*inverse_rates)
     kept = {of_updates[1], of_rates[1]}
     is_larger = statistics.decide(statistics.ratio(shifts[2], shifts[0]), 1.0) == SUPPORTED
@@ -201,39 +201,47 @@ def _judge_reason(data: Data) -> dict[str, Any]:
     }
 
 
+def _judge_words(estimate: statistics.Estimate) -> str:
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
+
+
+def _judge_kept_words(reason: Data) -> str:
+    shares = (reason["kept_of_updates"], reason["kept_of_rates"])
+    updates, rates = ("none to keep" if share is None else f"{share:.0%}" for share in shares)
+    return f"{updates} of the gain in updates and {rates} of that in rates"
+
+
 def judge(data: Data) -> Judgement:
     """Compares updates and largest rates with and without on both sets; and judges the reason."""
     faster, larger = {}, {}
     for name in _LEVELS:
         faster[name] = statistics.ratio(*(_judge_updates(data, name, kind) for kind in (_WITHOUT, _WITH)))
         larger[name] = statistics.ratio(*(_judge_largest(data, name, kind) for kind in (_WITH, _WITHOUT)))
-    reason = _judge_reason(data)
+    reasons = {name: _judge_reason(data, name) for name in _LEVELS}
+    reason = reasons[_SCALED]
     verdicts = [statistics.decide(ratio, _FASTER) for ratio in faster.values()]
     verdicts += [statistics.decide(ratio, _LARGER) for ratio in larger.values()]
     tested = np.mean(data["runs"][_WITH][_IMAGES]["tested"], 0)
     effects = "; ".join(
-        f"on {name} the network without takes {faster[name].value:.3g} times the updates, and with it rates up "
-        f"to {larger[name].value:.3g} times as large work"
+        f"on {name} the network without takes {_judge_words(faster[name])} times the updates, and with it rates up to "
+        f"{_judge_words(larger[name])} times as large work"
         for name in _LEVELS
     )
     shift = reason["shift"]
-    kept = " and ".join(
-        f"{'none' if share is None else f'{share:.0%}'} of the gain in {what}"
-        for what, share in (("updates", reason["kept_of_updates"]), ("rates", reason["kept_of_rates"]))
-    )
     return Judgement(
         statistics.all_of(verdicts),
         faster[_SCALED].value,
         faster[_SCALED].interval,
         f"updates to the level on {_SCALED} at the best rate, without over with",
-        f"{effects[0].upper()}{effects[1:]}. That the reason is less covariate shift is {reason['verdict']}: the shift "
-        f"of an update is {shift[_WITHOUT]:.2g} without, {shift[_WITH]:.2g} with, and {shift[_NOISY]:.2g} with noise, "
-        f"which keeps {kept}. By the statistics of test batches of 1 it gets {tested[1]:.0%} right, by moving averages "
-        f"{tested[0]:.0%}.",
+        f"{effects[0].upper()}{effects[1:]}. That the reason is less covariate shift is {reason['verdict']}: on "
+        f"{_SCALED} the shift of an update is {shift[_WITHOUT]:.2g} without, {shift[_WITH]:.2g} with, and "
+        f"{shift[_NOISY]:.2g} with noise, which keeps {_judge_kept_words(reason)}; on {_IMAGES} "
+        f"{_judge_kept_words(reasons[_IMAGES])}. Tested by the statistics of batches of 1 it gets {tested[1]:.0%} "
+        f"right, by moving averages {tested[0]:.0%}.",
         {
             "faster": {name: list(ratio) for name, ratio in faster.items()},
             "larger_rates": {name: list(ratio) for name, ratio in larger.items()},
-            "reason": reason,
+            "reason": reasons,
             "test_accuracy": dict(zip(["moving averages", *map(str, data["sizes"])], tested.tolist(), strict=True)),
         },
     )

@@ -17,7 +17,7 @@ _CANCER, _IMAGES = "breast_cancer", "images"
 _LEVELS = {_CANCER: 0.1, _IMAGES: 0.2}
 _LOWEST = {_CANCER: -7.0, _IMAGES: -5.0}
 _HIGHEST = 0.5
-_NORMALIZED, _UNEQUAL = "normalized", "unequal scales"
+_NORMALIZED, _UNEQUAL = "equal scales", "unequal scales"
 
 CLAIM = Claim(
     title="With features of equal scales gradient descent is faster, and more learning rates work",
@@ -67,26 +67,16 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         note(name)
         rates = (10 ** np.arange(_LOWEST[name], _HIGHEST + spacing / 2, spacing)).tolist()
         common = with_setting(base, changes)
-        kinds = {_NORMALIZED: _curves(_lanes(common, rates, seeds), note)}
+        runs = {_NORMALIZED: training.train_all(_lanes(common, rates, seeds), note)}
         if name == _CANCER:
-            kinds[_UNEQUAL] = _curves(_lanes(with_setting(common, {"data.normalization": "none"}), rates, seeds), note)
+            own = with_setting(common, {"data.normalization": "none"})
+            runs[_UNEQUAL] = training.train_all(_lanes(own, rates, seeds), note)
         else:
-            kinds[_UNEQUAL] = [
-                curve
-                for seed in seeds
-                for curve in _curves(
-                    _lanes(common, rates, [seed]), note, seen=functools.partial(badly_scaled, seed=seed)
-                )
-            ]
-        level = _LEVELS[name]
-        found[name] = {
-            "rates": rates,
-            "level": level,
-            "first": {
-                kind: _by_seed([starts.updates_to(c, level, 1) for c in of], seeds) for kind, of in kinds.items()
-            },
-            "last": {kind: _by_seed([c[-1] for c in of], seeds) for kind, of in kinds.items()},
-        }
+            runs[_UNEQUAL] = []
+            for seed in seeds:
+                seen = functools.partial(badly_scaled, seed=seed)
+                runs[_UNEQUAL] += training.train_all(_lanes(common, rates, [seed]), note, seen=seen)
+        found[name] = {"rates": rates, "level": _LEVELS[name], **_summary(runs, seeds, _LEVELS[name])}
     return {
         "seeds": seeds,
         "examples": f"breast_cancer, and a part of {effort.images}",
@@ -101,20 +91,29 @@ def _lanes(base: Config, rates: Sequence[float], seeds: Sequence[int]) -> list[C
     return [with_setting(base, {"optimizer.learning_rate": rate, "seed": seed}) for seed in seeds for rate in rates]
 
 
-def _curves(lanes: list[Config], note: Callable[[str], None], **options: Any) -> list[list[float]]:
+def _summary(runs: dict[str, list[dict[str, Any]]], seeds: list[int], level: float) -> dict[str, Any]:
+    """By kind, seed and rate: the first epoch at the level, the loss of the last, and the accuracy at the test."""
+
+    def by_seed(value: Callable[[dict[str, Any]], float | None]) -> dict[str, list[list[float | None]]]:
+        return {
+            kind: np.array([value(run) for run in of]).reshape(len(seeds), -1).tolist() for kind, of in runs.items()
+        }
+
+    def last(run: dict[str, Any]) -> float | None:
+        value = _curve(run)[-1]
+        return value if np.isfinite(value) else None
+
+    return {
+        "first": by_seed(lambda run: starts.updates_to(_curve(run), level, 1)),
+        "last": by_seed(last),
+        "accuracy": by_seed(lambda run: run.get("test_accuracy")),
+    }
+
+
+def _curve(run: dict[str, Any]) -> list[float]:
     """The mean training loss of each epoch; of a run that diverged what is above every level."""
-
-    def curve(run: dict[str, Any]) -> list[float]:
-        losses = [np.inf if loss is None else loss for loss in run.get("train_loss", [])]
-        return losses if run["status"] == "completed" else [*losses, np.inf]
-
-    return [curve(run) for run in training.train_all(lanes, note, **options)]
-
-
-def _by_seed(values: list[Any], seeds: list[int]) -> list[list[Any]]:
-    plain = [None if value is None or not np.isfinite(value) else value for value in values]
-    width = len(plain) // len(seeds)
-    return [plain[i * width : (i + 1) * width] for i in range(len(seeds))]
+    losses = [np.inf if loss is None else loss for loss in run.get("train_loss", [])]
+    return losses if run["status"] == "completed" else [*losses, np.inf]
 
 
 def _judge_epochs(data: Data, name: str, kind: str) -> list[int]:
@@ -123,10 +122,19 @@ def _judge_epochs(data: Data, name: str, kind: str) -> list[int]:
     return [min((first for first in row if first is not None), default=data["epochs"]) for row in rows]
 
 
-def _judge_decades(data: Data, name: str, kind: str) -> list[float]:
+def _judge_rates(data: Data, name: str, kind: str) -> list[list[float]]:
+    """Those that work, of each seed."""
     of = data["sets"][name]
-    rows = [[last is not None and last <= of["level"] for last in row] for row in of["last"][kind]]
-    return [data["spacing"] * sum(row) for row in rows]
+    rows = [zip(of["rates"], row, strict=True) for row in of["last"][kind]]
+    return [[rate for rate, last in row if last is not None and last <= of["level"]] for row in rows]
+
+
+def _judge_words(data: Data, name: str, kind: str) -> str:
+    """The rates that work, and the accuracy at the best."""
+    rates = [rate for row in _judge_rates(data, name, kind) for rate in row]
+    accuracies = [max(value for value in row if value is not None) for row in data["sets"][name]["accuracy"][kind]]
+    works = f"rates from {min(rates):.1g} to {max(rates):.1g} work" if rates else "no rate works"
+    return f"with {kind} {works}, and the best test accuracy is {np.mean(accuracies):.1%}"
 
 
 def judge(data: Data) -> Judgement:
@@ -135,7 +143,8 @@ def judge(data: Data) -> Judgement:
     details: dict[str, Any] = {}
     for name in (_CANCER, _IMAGES):
         epochs = [_judge_epochs(data, name, kind) for kind in (_UNEQUAL, _NORMALIZED)]
-        decades = [_judge_decades(data, name, kind) for kind in (_UNEQUAL, _NORMALIZED)]
+        kinds = (_UNEQUAL, _NORMALIZED)
+        decades = [[data["spacing"] * len(row) for row in _judge_rates(data, name, kind)] for kind in kinds]
         ratios[name] = statistics.ratio(*epochs)
         gained = statistics.difference(decades[1], decades[0])
         verdicts += [statistics.decide(ratios[name], _FASTER), statistics.decide(gained, 0.0)]
@@ -143,7 +152,8 @@ def judge(data: Data) -> Judgement:
         said.append(
             f"On {name} the unequal scales cost {ratios[name].value:.3g} times the epochs"
             f"{f' or more ({never} of {len(epochs[0])} seeds never arrive)' if never else ''}, and "
-            f"{np.mean(decades[0]):.2g} decades of rates work against {np.mean(decades[1]):.2g} with equal ones."
+            f"{np.mean(decades[0]):.2g} decades of rates work against {np.mean(decades[1]):.2g} with equal ones: "
+            f"{'; '.join(_judge_words(data, name, kind) for kind in kinds)}."
         )
         details |= {f"{name}_epochs": epochs, f"{name}_decades": decades, f"{name}_gained": list(gained)}
     return Judgement(

@@ -148,7 +148,10 @@ def judge(data: Data) -> Judgement:
         f"{reached[optimizer, 'squared error'][-1]:.1%} with squared error"
         for optimizer in _OPTIMIZERS
     )
-    plain = " against ".join(f"{reached['gradient descent', loss][0]:.1%}" for loss in _LOSSES)
+    plain = "; ".join(
+        f"ahead by {gap:g}, " + " against ".join(f"{reached['gradient descent', loss][i]:.1%}" for loss in _LOSSES)
+        for i, gap in enumerate(data["gaps"][:-1])
+    )
     return Judgement(
         verdict,
         gain.value,
@@ -156,8 +159,8 @@ def judge(data: Data) -> Judgement:
         f"test accuracy of cross-entropy less that of squared error: gradient descent, wrong class ahead by "
         f"{data['gaps'][-1]:g}",
         f"At (−10, 10) the gradient is {steep:.2g} long with cross-entropy and {flat:.2g} with squared error. With a "
-        f"wrong class ahead by {data['gaps'][-1]:g}, {data['updates']} updates reach: {said}. From an ordinary start "
-        f"gradient descent reaches {plain}.",
+        f"wrong class ahead by {data['gaps'][-1]:g}, {data['updates']} updates reach: {said}. With less of a "
+        f"lead gradient descent reaches: {plain}.",
         {
             "gradient_ratio": steep / flat,
             "gain_by_gap": {name: [_judge_gain(data, name, gap) for gap in range(3)] for name in data["trained"]},

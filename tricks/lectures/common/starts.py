@@ -82,6 +82,8 @@ def updates_to(losses: Any, level: float, window: int) -> int | None:
     (3, None)
     """
     values = np.where(np.isfinite(losses), losses, np.inf)
+    if len(values) < window:
+        return None
     means = np.lib.stride_tricks.sliding_window_view(values, window).mean(-1)
     found = np.flatnonzero(means <= level)
     return int(found[0]) + window if len(found) else None
