@@ -124,7 +124,9 @@ def judge(data: Data) -> Judgement:
 
 def draw(data: Data) -> Any:
     """The curves, and the test by patience beside that of the whole run."""
-    figure, (curves, losses, accuracies) = figures.new(3, width=15, height=5.6)
+    figure, (curves, losses, accuracies) = figures.new(
+        3, width=15, height=6.2, gridspec_kw={"width_ratios": [1.4, 1, 1]}
+    )
     epochs = range(data["epochs"] + 1)
     place = data["patiences"].index(_JUDGED)
     for kind, name in enumerate(_NOISES):
@@ -142,7 +144,7 @@ def draw(data: Data) -> Any:
             for x, values in enumerate([*kept, last]):
                 figures.seeds(axis, x + 0.2 * (kind - 0.5), values, kind, name if x == 0 else None)
     curves.set(yscale="log", xlabel="epoch", ylabel="loss", title="whole runs")
-    curves.legend(fontsize=11)
+    curves.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=2, fontsize=11)
     for axis, label in ((losses, "test loss"), (accuracies, "test accuracy (%)")):
         axis.set_xticks(range(len(data["patiences"]) + 1), [*map(str, data["patiences"]), "whole,\nlast"])
         axis.set(xlabel="patience (epochs)", ylabel=label)
