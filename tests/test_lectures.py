@@ -23,7 +23,8 @@ _CASES = [(name, verdict) for name, rows in KNOWN.items() for verdict in rows]
 
 
 def _judged(name, verdict):
-    data = json.loads(json.dumps(KNOWN[name][verdict]))  # As it is read from its file.
+    # As it is read from its file.
+    data = json.loads(json.dumps(KNOWN[name][verdict], sort_keys=True))
     return experiments.load(name), data
 
 
