@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from conftest import run_python
+from conftest import ROOT, run_python
 from tricks.errors import UserError
 from tricks.lectures.common import experiment as experiments
 from tricks.lectures.common import figures, page, results, statistics
@@ -200,3 +200,16 @@ def test_the_command_lists_runs_and_refuses(tmp_path):
         (["all", "--workdir=gs://bucket"], "no address"),
     ):
         assert re.search(message, run_python("scripts/reproduce.py", *arguments).mistake())
+
+
+@pytest.mark.parametrize("name", experiments.NAMES)
+def test_the_docs_tell_of_the_claim_its_verdict_and_its_figure(name):
+    text = (ROOT / "docs" / "lectures.md").read_text()
+    claim = experiments.load(name).claim
+    (row,) = [line for line in text.splitlines() if line.startswith("|") and f"](#{name})" in line]
+    assert claim.title in row
+    (verdict,) = set(re.findall(r"\| (supported|refuted|inconclusive) \|", row))
+    assert f"**{claim.title}: {verdict}.**" in text
+    assert claim.rule in text
+    assert f"images/lectures/{name}.png" in row
+    assert (ROOT / "docs" / "images" / "lectures" / f"{name}.png").is_file()
