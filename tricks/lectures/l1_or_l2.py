@@ -136,6 +136,7 @@ def draw(data: Data) -> Any:
             figures.seeds(right, place + 0.5 * kind - 0.25, cost.tolist(), kind + 2, label)
     _draw_truths(left, "error of L1 / error of L2", f"linear data, {len(data['seeds'])} draws\nbelow 1: L1 is better")
     _draw_truths(right, "error, bias decayed / not decayed", "the bias decays too\nabove 1: that harms")
+    right.set_ylim(top=1.5 * right.get_ylim()[1])
     right.legend(loc="upper right")
     centres = ((decays.EDGES[1:] + decays.EDGES[:-1]) / 2).tolist()
     for kind, name in enumerate(_LANES):
@@ -144,7 +145,8 @@ def draw(data: Data) -> Any:
         figures.band(middle, centres, (100 * np.asarray(rows["bins"])).tolist(), kind, label)
     middle.axvline(np.log10(NEAR), color="black", linewidth=1.5, linestyle=":")
     middle.set(xlabel="log₁₀ |w|, without the exact zeros", ylabel="share of all weights in %")
-    middle.set(title=f"network on {data['images']}, {data['steps']} steps, η = {_RATE:g}\nmedian and range of seeds")
+    seeds = len(data["networks"]["no decay"]["zero"])
+    middle.set(title=f"network on {data['images']}, {data['steps']} steps\nmedian and range of {seeds} seeds")
     middle.set_ylim(0, 1.5 * middle.get_ylim()[1])
     middle.legend(loc="upper left")
     return figure

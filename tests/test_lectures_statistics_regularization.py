@@ -1,0 +1,58 @@
+"""Statistics of the experiments on regularization, on data with a known answer."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tricks.lectures.common import decays
+from tricks.lectures.common.decays import Strengths
+
+
+def test_weights_are_counted_by_their_size():
+    found = decays.spread(np.array([0.0, 0.0, 1e-9, -0.009, 0.5, -5.0, 50.0, 0.02]))
+    assert found["zero"] == 2 / 8
+    assert found["near"] == 4 / 8
+    # From -7 in steps of a quarter: 1e-9 at the lower end, 50 at the upper one.
+    expected = {0: 1, 19: 1, 21: 1, 26: 1, 30: 1, 31: 1}
+    assert {place: round(8 * share) for place, share in enumerate(found["bins"]) if share} == expected
+
+
+def test_the_sparse_truth_has_the_norm_of_the_dense_one():
+    sparse, dense = (decays.linear_data(kind, 3) for kind in (True, False))
+    assert np.count_nonzero(sparse["weights"]) == decays.NOT_ZERO
+    assert np.count_nonzero(dense["weights"]) == decays.COEFFICIENTS
+    for made in (sparse, dense):
+        assert np.linalg.norm(made["weights"]) == pytest.approx(2.0)
+        rest = made["y"] - made["x"] @ made["weights"]
+        assert np.mean(rest) == pytest.approx(3.0, abs=0.25)
+        assert np.std(rest) == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "expected"),
+    [
+        (Strengths(), [1.5, 0.0]),
+        (Strengths(sign=0.5), [1.45, -0.05]),
+        (Strengths(soft=0.5), [1.45, 0.0]),
+        (Strengths(l2=0.5), [1.4, -0.0025]),
+    ],
+)
+def test_each_decay_makes_the_step_of_its_formula(strengths, expected):
+    # The gradient alone takes 2 to 1.5, and .05 to 0; the sign takes .05 more, and passes 0.
+    params, gradient = jnp.array([2.0, 0.05]), jnp.array([5.0, 0.5])
+    tx = decays.optimizer(0.1, strengths, mask=None)
+    updates, _ = tx.update(gradient, tx.init(params), params)
+    np.testing.assert_allclose(params + updates, expected, atol=1e-7)
+
+
+def test_l2_comes_to_the_ridge_solution():
+    strength, draws = 0.3, [5]
+    _, new = decays.linear_errors(False, draws, Strengths(*jnp.zeros((2, 1)), jnp.array([strength])), steps=3000)
+    made = decays.linear_data(False, draws[0])
+    x, y = made["x"][: decays.EXAMPLES].astype(np.float64), made["y"][: decays.EXAMPLES].astype(np.float64)
+    centred = x - x.mean(0)
+    covariance = centred.T @ centred / len(x) + strength * np.eye(decays.COEFFICIENTS)
+    weights = np.linalg.solve(covariance, centred.T @ (y - y.mean()) / len(x))
+    bias = y.mean() - x.mean(0) @ weights
+    expected = np.sum(np.square(weights - made["weights"])) + (bias - 3.0) ** 2
+    assert new[0, 0] == pytest.approx(expected, rel=1e-3)
