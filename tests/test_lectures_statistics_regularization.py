@@ -1,11 +1,15 @@
 """Statistics of the experiments on regularization, on data with a known answer."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tricks.lectures.common import decays
+from tricks.data import Split
+from tricks.lectures.common import decays, thinned
 from tricks.lectures.common.decays import Strengths
+from tricks.models import multilayer_perceptron
+from tricks.training.state import Weights
 
 
 def test_weights_are_counted_by_their_size():
@@ -56,3 +60,45 @@ def test_l2_comes_to_the_ridge_solution():
     bias = y.mean() - x.mean(0) @ weights
     expected = np.sum(np.square(weights - made["weights"])) + (bias - 3.0) ** 2
     assert new[0, 0] == pytest.approx(expected, rel=1e-3)
+
+
+def _dropping():
+    network = multilayer_perceptron(input_size=4, output_size=3, hidden_sizes=(8,), dropout=0.5)
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    # Each example twice, so that a mask of its own for each would show.
+    return network, Weights(*network.init(jax.random.key(0))), Split(np.repeat(x, 2, axis=0), np.arange(12) % 3)
+
+
+def test_a_sampled_network_drops_the_same_units_for_all_examples_and_averages_are_of_probabilities():
+    network, weights, split = _dropping()
+    keys = jax.random.split(jax.random.key(1), 3)
+    alone, average = thinned.sampled(network.apply, weights, split, keys)
+    of_row = jax.jit(lambda row, key: network.apply(weights.params, {}, row[None], rng=key)[0][0])
+    outputs = np.array([[of_row(row, key) for row in split.features] for key in keys], np.float64)
+    probabilities = np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True)
+    for number in range(3):
+        for found, expected in (
+            (alone, probabilities[number]),
+            (average, probabilities[: number + 1].mean(0)),
+        ):
+            right = expected[np.arange(12), split.targets]
+            assert found.loss[number] == pytest.approx(-np.mean(np.log(right)), rel=1e-5)
+            assert found.error[number] == pytest.approx(
+                100 * np.mean(np.argmax(expected, 1) != split.targets), rel=1e-5
+            )
+    # They are other networks, and no one of them is the whole.
+    assert len({*alone.loss, thinned.whole(network.apply, weights, split, most=12).loss}) == 4
+
+
+def test_the_whole_network_is_measured_on_the_first_examples():
+    network, weights, split = _dropping()
+    outputs = np.asarray(network.apply(weights.params, weights.model_state, split.features[:5])[0], np.float64)
+    right = outputs[np.arange(5), split.targets[:5]] - np.log(np.exp(outputs).sum(1))
+    assert thinned.whole(network.apply, weights, split, most=5).loss == pytest.approx(-right.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("errors", "scaled", "expected"), [([3, 2, 1.5, 1.7], 1.5, 3), ([3, 2], 4, 1), ([3, 2], 1, None)]
+)
+def test_networks_are_counted_until_their_average_does_as_well(errors, scaled, expected):
+    assert thinned.networks_to_match(errors, scaled) == expected

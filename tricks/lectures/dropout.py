@@ -29,8 +29,9 @@ CLAIM = Claim(
     lecture="Regularization: dropout, and why it is an ensemble.",
     rule=f"Two hidden layers of {_WIDTH} ReLU units, {_EPOCHS} epochs of Adam on {_PART} images, p = {_HALF} at hidden "
     f"units or none, {_SEEDS} seeds. Supported if the test error without dropout less that with it is above 0, and "
-    f"that by weight scaling less that of the average of {_NETWORKS} sampled networks is within ±{_TOLERANCE:g} points, "
-    "both with their intervals over seeds; refuted if the first interval is at 0 or below, or the second beyond.",
+    f"that by weight scaling less that of the average of {_NETWORKS} sampled networks is within ±{_TOLERANCE:g} "
+    "points, both with their intervals over seeds; refuted if the first interval is at 0 or below, or the second "
+    "beyond.",
     source="Srivastava et al. 2014, Dropout.",
 )
 
@@ -142,7 +143,7 @@ def draw(data: Data) -> Any:
     left.legend()
     for place, rate in enumerate(_ALL_RATES):
         rows = data["all"][rate]
-        figures.seeds(middle, place, [row["test_error"] for row in rows], place + 2)
+        figures.seeds(middle, place, [row["test_error"] for row in rows], (0, 2, 1)[place])
     if data["examples"] == "mnist":
         for line, (name, error) in enumerate(_PUBLISHED.items(), 1):
             middle.axhline(
@@ -155,11 +156,14 @@ def draw(data: Data) -> Any:
     )
     middle.set(xticks=range(len(_ALL_RATES)), xticklabels=_ALL_RATES, xlim=(-0.5, len(_ALL_RATES) - 0.5))
     counts = list(range(1, len(data["average"][0]) + 1))
-    figures.band(right, counts, data["alone"], 1, "k-th thinned network alone")
+    figures.band(
+        right, [1, counts[-1]], [[np.mean(errors)] * 2 for errors in data["alone"]], 1, "one thinned network, mean"
+    )
     figures.band(right, counts, data["average"], 0, "average of k thinned networks")
     figures.band(right, [1, counts[-1]], [[row["test_error"]] * 2 for row in data["part"][_HALF]], 2, "weight scaling")
     right.set(
         xscale="log", xlabel="k", ylabel="test error in %", title="trained on the part; median and range of seeds"
     )
+    right.xaxis.set_major_formatter("{x:g}")
     right.legend()
     return figure
