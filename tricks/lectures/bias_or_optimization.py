@@ -13,14 +13,14 @@ from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
 
 _SEEDS, _DEPTH, _FEW = 5, 20, 1000
 _SHARE = 0.8
-# By flexibility.
-_NETWORKS = ("tiny", "shallow", "deep")
-_FAULTS = {
-    "tiny": "model bias",
-    "deep": "optimization",
-    "few images": "overfitting",
-    "turned test": "mismatch",
-    "shallow": "no fault",
+_NETWORKS = {"tiny": (2,), "shallow": (32, 32), "deep": (32,) * _DEPTH}
+# The fault of each run, and the less and the more flexible networks that it is compared with.
+_FAULTS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "tiny": ("model bias", (), ("shallow", "deep")),
+    "deep": ("optimization", ("tiny", "shallow"), ()),
+    "few images": ("overfitting", ("fewer parameters",), ()),
+    "turned test": ("mismatch", ("tiny",), ("deep",)),
+    "shallow": ("no fault", ("tiny",), ("deep",)),
 }
 # The strength is chosen by validation.
 _STRENGTHS = {"decay": (0.1, 0.3, 1.0), "dropout": (0.2, 0.5)}
@@ -48,8 +48,7 @@ CLAIM = Claim(
 def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Trains what has a known fault, and few images with each remedy."""
     seeds = effort.pick(list(range(_SEEDS)), [10, 11])
-    sizes = dict(zip(_NETWORKS, ((2,), (32, 32), (32,) * effort.pick(_DEPTH, 8)), strict=True))
-    settings: dict[str, dict[str, Any]] = {name: {"model.hidden_sizes": sizes[name]} for name in _NETWORKS}
+    settings: dict[str, dict[str, Any]] = {name: {"model.hidden_sizes": sizes} for name, sizes in _NETWORKS.items()}
     share, epochs = effort.pick((_FEW / 58_800, 100), (0.125, 40))
     few = {
         "data.train_fraction": share,
@@ -69,7 +68,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     base = _base(effort)
     runs = causes.trained(base, settings, seeds, note)
     runs |= causes.trained(base, {"turned test": settings["shallow"]}, seeds, note, seen=_turned)
-    return {"seeds": seeds, "examples": effort.images, "sizes": sizes, "runs": runs}
+    return {"seeds": seeds, "examples": effort.images, "runs": runs}
 
 
 def _base(effort: Effort) -> Config:
@@ -88,20 +87,20 @@ def _turned(data: Dataset) -> Dataset:
 
 def _judge_causes(data: Data) -> dict[str, list[str]]:
     """What is said of the runs of each fault, one for each seed."""
-    runs, order = data["runs"], _NETWORKS
-    found: dict[str, list[str]] = {}
-    for name in _FAULTS:
-        place = order.index("shallow" if name == "turned test" else name) if name != "few images" else None
-        smaller = ["fewer parameters"] if place is None else order[:place]
-        larger = [] if place is None else order[place + 1 :]
-        found[name] = [
+    runs = data["runs"]
+    return {
+        name: [
             causes.cause(
-                *(runs[name][part][seed] for part in ("train", "validation", "test")),
-                *([runs[other]["train"][seed] for other in others] for others in (smaller, larger)),
+                train=runs[name]["train"][seed],
+                validation=runs[name]["validation"][seed],
+                test=runs[name]["test"][seed],
+                smaller=[runs[other]["train"][seed] for other in smaller],
+                larger=[runs[other]["train"][seed] for other in larger],
             )
             for seed in range(len(data["seeds"]))
         ]
-    return found
+        for name, (_, smaller, larger) in _FAULTS.items()
+    }
 
 
 def _judge_remedies(data: Data) -> dict[str, dict[str, list[float]]]:
@@ -118,12 +117,11 @@ def _judge_remedies(data: Data) -> dict[str, dict[str, list[float]]]:
 def judge(data: Data) -> Judgement:
     """How often the fault is named right."""
     said = _judge_causes(data)
-    wrong = [f"{name} as {one}" for name, each in said.items() for one in each if one != _FAULTS[name]]
+    wrong = [f"{name} as {one}" for name, each in said.items() for one in each if one != _FAULTS[name][0]]
     not_right = f" (not {', '.join(wrong)})" if wrong else ""
     count = sum(map(len, said.values()))
     named = statistics.share(count - len(wrong), count)
     deep, shallow = (data["runs"][name] for name in ("deep", "shallow"))
-    depths = [len(data["sizes"][name]) for name in ("deep", "shallow")]
     more = statistics.ratio(deep["train"], shallow["train"])
     remedies = _judge_remedies(data)
     without = remedies.pop("few images")
@@ -138,8 +136,8 @@ def judge(data: Data) -> Judgement:
         named.value,
         (named.low, max(named.high, named.value)),
         "share of runs whose fault is named right",
-        f"{count - len(wrong)} of {count} faults are named right{not_right}. {depths[0]} layers have {more.value:.2f} times "
-        f"the training loss of {depths[1]} ({more.low:.2f} to {more.high:.2f}), {np.mean(deep['train']):.3f} against "
+        f"{count - len(wrong)} of {count} faults are named right{not_right}. {_DEPTH} layers have {more.value:.2f} "
+        f"times the training loss of 2 ({more.low:.2f} to {more.high:.2f}), {np.mean(deep['train']):.3f} against "
         f"{np.mean(shallow['train']):.3f}; their test loss, {np.mean(deep['test']):.3f} against "
         f"{np.mean(shallow['test']):.3f}, alone would pass for overfitting. On few images, with each remedy the test "
         f"loss over that without one (and the test error less that without, in points): {told}.",
@@ -156,8 +154,7 @@ def draw(data: Data) -> Any:
     """Training curves, the losses of each fault with what is said of it, and remedies."""
     figure, (curves, faults, losses, errors) = figures.new(2, 2, width=16, height=10)
     runs, said, remedies = data["runs"], _judge_causes(data), _judge_remedies(data)
-    for kind, name in enumerate(_NETWORKS):
-        sizes = data["sizes"][name]
+    for kind, (name, sizes) in enumerate(_NETWORKS.items()):
         label = f"{name}: {len(sizes)} × {sizes[0]} units"
         figures.band(curves, range(1, len(runs[name]["curve"][0]) + 1), runs[name]["curve"], kind, label)
     curves.set(yscale="log", xlabel="epoch", ylabel="training loss")
@@ -165,15 +162,15 @@ def draw(data: Data) -> Any:
     curves.legend()
     for kind, part in enumerate(("train", "validation", "test")):
         for place, name in enumerate(_FAULTS):
-            figures.seeds(faults, place + 0.28 * (kind - 1), runs[name][part], kind, part if place == 0 else None)
+            figures.seeds(faults, 1.5 * place + 0.45 * (kind - 1), runs[name][part], kind, part if place == 0 else None)
     names = [f"{name}\n{max(sorted(set(each)), key=each.count)}" for name, each in said.items()]
     faults.set(yscale="log", ylabel="loss", xlabel="run, and what its losses say", title="faults made on purpose")
-    faults.set_xticks(range(len(names)), names)
+    faults.set_xticks(1.5 * np.arange(len(names)), names)
     faults.legend()
     for axis, part, label in ((losses, "loss", "test loss"), (errors, "error", "test error in %")):
         for place, (name, rows) in enumerate(remedies.items()):
             figures.seeds(axis, place, rows[part], 0 if name == "few images" else 2)
         axis.axhline(np.mean(remedies["few images"][part]), color="black", linestyle=":", linewidth=1.5)
         axis.set(ylabel=label, xlabel="remedy", title="few images: remedies against overfitting")
-        axis.set_xticks(range(len(remedies)), ["none", *list(remedies)[1:]], rotation=20)
+        axis.set_xticks(range(len(remedies)), ["none", *(name.replace(" ", "\n") for name in [*remedies][1:])])
     return figure
