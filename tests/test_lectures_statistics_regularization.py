@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tricks.data import Split
-from tricks.lectures.common import decays, thinned
+from tricks.data import Split, load
+from tricks.lectures import bias_or_optimization
+from tricks.lectures.common import causes, decays, thinned
 from tricks.lectures.common.decays import Strengths
 from tricks.models import multilayer_perceptron
 from tricks.training.state import Weights
@@ -102,3 +103,39 @@ def test_the_whole_network_is_measured_on_the_first_examples():
 )
 def test_networks_are_counted_until_their_average_does_as_well(errors, scaled, expected):
     assert thinned.networks_to_match(errors, scaled) == expected
+
+
+@pytest.mark.parametrize(
+    ("losses", "smaller", "larger", "expected"),
+    [
+        ((1.0, 1.0, 1.0), [2.0], [0.6], "model bias"),
+        ((1.0, 1.0, 1.0), [0.6], [2.0], "optimization"),
+        # Of both kinds the better one tells.
+        ((1.0, 1.0, 1.0), [0.5], [0.4], "model bias"),
+        ((1.0, 9.0, 9.0), [0.6], [], "optimization"),
+        # Two thirds, or .03 less, is no large loss.
+        ((1.0, 1.0, 1.0), [0.67], [], "no fault"),
+        ((0.02, 0.1, 0.1), [0.001], [], "no fault"),
+        ((0.1, 0.31, 0.31), [1.0], [], "overfitting"),
+        ((0.1, 0.29, 0.48), [1.0], [], "no fault"),
+        ((0.1, 0.29, 0.5), [1.0], [], "mismatch"),
+        # What overfits may also match badly; the first question decides.
+        ((0.1, 0.5, 2.0), [1.0], [], "overfitting"),
+    ],
+)
+def test_the_questions_are_asked_in_the_order_of_the_lecture(losses, smaller, larger, expected):
+    assert causes.cause(*losses, smaller=smaller, larger=larger) == expected
+
+
+def test_what_diverged_is_worse_than_all_else():
+    row = causes._measured({"status": "diverged", "train_loss": [2.0]}, 3)
+    assert row["curve"] == [1000.0] * 3
+    assert causes.cause(row["train"], row["validation"], row["test"], smaller=[2.0], larger=[]) == "optimization"
+
+
+def test_only_test_images_are_turned():
+    data = load("digits")
+    turned = bias_or_optimization._turned(data)
+    assert turned.train is data.train
+    assert turned.validation is data.validation
+    np.testing.assert_array_equal(turned.test.features[5, 0, :, 0], data.test.features[5, :, -1, 0])

@@ -173,4 +173,5 @@ def draw(data: Data) -> Any:
         axis.axhline(np.mean(remedies["few images"][part]), color="black", linestyle=":", linewidth=1.5)
         axis.set(ylabel=label, xlabel="remedy", title="few images: remedies against overfitting")
         axis.set_xticks(range(len(remedies)), ["none", *(name.replace(" ", "\n") for name in [*remedies][1:])])
+        axis.tick_params(axis="x", labelsize=12)
     return figure
