@@ -1,5 +1,6 @@
 """Model bias, optimization, overfitting and mismatch, made on purpose and told apart; remedies against overfitting."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -50,20 +51,15 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     seeds = effort.pick(list(range(_SEEDS)), [10, 11])
     settings: dict[str, dict[str, Any]] = {name: {"model.hidden_sizes": sizes} for name, sizes in _NETWORKS.items()}
     share, epochs = effort.pick((_FEW / 58_800, 100), (0.125, 40))
-    few = {
-        "data.train_fraction": share,
-        "train.epochs": epochs,
-        "model.hidden_sizes": (256, 256),
-        "model.dropout": _IDLE,
-        "data.augment.shift": _IDLE,
-    }
+    few = {"data.train_fraction": share, "train.epochs": epochs, "model.hidden_sizes": (256, 256)}
+    idle = few | {"model.dropout": _IDLE, "data.augment.shift": _IDLE}
     settings |= {
-        "few images": few,
+        "few images": idle,
         # With as many updates.
         "more data": few | {"data.train_fraction": 4 * share, "train.epochs": epochs // 4},
-        "augmentation": few | {"data.augment.shift": effort.pick(2.0, 1.0)},
+        "augmentation": idle | {"data.augment.shift": effort.pick(2.0, 1.0)},
         "fewer parameters": few | {"model.hidden_sizes": (16,)},
-        **{f"{name} {one:g}": few | {_FIELDS[name]: one} for name, each in _STRENGTHS.items() for one in each},
+        **{f"{name} {one:g}": idle | {_FIELDS[name]: one} for name, each in _STRENGTHS.items() for one in each},
     }
     base = _base(effort)
     runs = causes.trained(base, settings, seeds, note)
@@ -117,12 +113,15 @@ def _judge_remedies(data: Data) -> dict[str, dict[str, list[float]]]:
 def judge(data: Data) -> Judgement:
     """How often the fault is named right."""
     said = _judge_causes(data)
-    wrong = [f"{name} as {one}" for name, each in said.items() for one in each if one != _FAULTS[name][0]]
-    not_right = f" (not {', '.join(wrong)})" if wrong else ""
+    wrong = Counter(f"{name} as {one}" for name, each in said.items() for one in each if one != _FAULTS[name][0])
+    mistaken = ", ".join(f"{times} × {one}" for one, times in wrong.items())
     count = sum(map(len, said.values()))
-    named = statistics.share(count - len(wrong), count)
+    right = count - wrong.total()
+    named = statistics.share(right, count)
     deep, shallow = (data["runs"][name] for name in ("deep", "shallow"))
     more = statistics.ratio(deep["train"], shallow["train"])
+    is_worse = more.low > 1 and np.mean(deep["test"]) > np.mean(shallow["test"])
+    alone = ", which alone would pass for overfitting" if is_worse else ""
     remedies = _judge_remedies(data)
     without = remedies.pop("few images")
     gains = {name: statistics.ratio(rows["loss"], without["loss"]) for name, rows in remedies.items()}
@@ -136,11 +135,11 @@ def judge(data: Data) -> Judgement:
         named.value,
         (named.low, max(named.high, named.value)),
         "share of runs whose fault is named right",
-        f"{count - len(wrong)} of {count} faults are named right{not_right}. {_DEPTH} layers have {more.value:.2f} "
-        f"times the training loss of 2 ({more.low:.2f} to {more.high:.2f}), {np.mean(deep['train']):.3f} against "
-        f"{np.mean(shallow['train']):.3f}; their test loss, {np.mean(deep['test']):.3f} against "
-        f"{np.mean(shallow['test']):.3f}, alone would pass for overfitting. On few images, with each remedy the test "
-        f"loss over that without one (and the test error less that without, in points): {told}.",
+        f"{right} of {count} faults are named right{mistaken and f' ({mistaken})'}. {_DEPTH} layers have "
+        f"{more.value:.2f} times the training loss of 2 ({more.low:.2f} to {more.high:.2f}), "
+        f"{np.mean(deep['train']):.3f} against {np.mean(shallow['train']):.3f}; their test loss is {np.mean(deep['test']):.3f} against "
+        f"{np.mean(shallow['test']):.3f}{alone}. On few images, with each remedy the test loss over that without one "
+        f"(and the test error less that without, in points): {told}.",
         {
             "said": said,
             "deep_over_shallow": list(more),
