@@ -138,7 +138,8 @@ def judge(data: Data) -> Judgement:
         f"{right} of {count} faults are named right{mistaken and f' ({mistaken})'}. {_DEPTH} layers have "
         f"{more.value:.2f} times the training loss of 2 ({more.low:.2f} to {more.high:.2f}), "
         f"{np.mean(deep['train']):.3f} against {np.mean(shallow['train']):.3f}; their test loss "
-        f"is {np.mean(deep['test']):.3f} against {np.mean(shallow['test']):.3f}{alone}. On few images, with each remedy the test loss over that without one "
+        f"is {np.mean(deep['test']):.3f} against {np.mean(shallow['test']):.3f}{alone}. On few "
+        "images, with each remedy the test loss over that without one "
         f"(and the test error less that without, in points): {told}.",
         {
             "said": said,
