@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +214,11 @@ def test_the_docs_tell_of_the_claim_its_verdict_and_its_figure(name):
     assert claim.rule in text
     assert f"images/lectures/{name}.png" in row
     assert (ROOT / "docs" / "images" / "lectures" / f"{name}.png").is_file()
+
+
+def test_the_modules_that_runs_are_made_with_are_part_of_them():
+    taken = {
+        name: {path.stem for path in results._shared(Path(experiments.load(name).path))}
+        for name in ("batch_norm", "toy_saddle")
+    }
+    assert taken == {"batch_norm": {"lanes", "noisy_normalization", "starts"}, "toy_saddle": set()}

@@ -21,6 +21,7 @@ RESULT, DATA = "result.json", "data.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # They say what is made of the runs; the runs do not hang on them.
 _AFTER_THE_RUNS = ("judge", "draw")
+_MODULES_AFTER = ("figures", "statistics", "experiment", "results")
 
 
 def reproduce(
@@ -80,7 +81,8 @@ def reproduce(
 
 
 def fingerprint(experiment: Experiment) -> str:
-    """Of what an experiment runs: its source without docstrings, comments, the claim, the rule and the drawing.
+    """Of what an experiment runs: its source and that of the modules beside it that it takes, without docstrings,
+    comments, the claim, the rule and the drawing.
 
     Args:
         experiment: with the path of its file.
@@ -88,12 +90,28 @@ def fingerprint(experiment: Experiment) -> str:
     Returns:
         A short text that changes with what is run.
     """
-    tree = ast.parse(Path(experiment.path).read_text())
+    told = [_source(Path(experiment.path)), *(_source(path) for path in sorted(_shared(Path(experiment.path))))]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _source(path: Path) -> str:
+    tree = ast.parse(path.read_text())
     tree.body = [part for part in tree.body if not _is_after_the_runs(part)]
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return ast.dump(tree)
+
+
+def _shared(path: Path) -> set[Path]:
+    """The modules of this folder that a file takes for its runs, and those that they take."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(__package__):
+            names = [str(node.module).rpartition(".")[2]] + [alias.name for alias in node.names]
+            found |= {Path(__file__).with_name(f"{name}.py") for name in names if name not in _MODULES_AFTER}
+    found = {one for one in found if one.is_file() and one != path}
+    return found.union(*(_shared(one) for one in found))
 
 
 def _is_after_the_runs(part: ast.stmt) -> bool:

@@ -73,7 +73,9 @@ def share(hits: int, count: int) -> Estimate:
     [0.9, 0.596, 0.982]
     """
     low, high = wilson(hits, count)
-    return Estimate(hits / max(count, 1), low, high)
+    value = hits / max(count, 1)
+    # Of all and of none the end is the share itself, but for rounding.
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> Estimate:
