@@ -7,6 +7,7 @@ import pytest
 
 from tricks.config import Config, flatten
 from tricks.diagnosis import comparison_plan, confidence, facts, findings, judging, prescriptions, tree
+from tricks.diagnosis.findings import of_training
 from tricks.diagnosis.findings.finding import LECTURE, Finding, graded
 
 
@@ -449,3 +450,60 @@ def test_of_several_rates_the_best_is_advised():
     measured = with_row(_bad("rate x 10"), "rate x 100", 0.3, 0.32, **{"optimizer.learning_rate": 0.2})
     advice = prescriptions.prescribe("rate_too_small", measured, flatten(Config()))
     assert len([one for one in advice if "optimizer.learning_rate" in one.overrides]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "topics", "train", "strength"),
+    [
+        ("rate_too_small", {"curvature": {"stability_limit": 1e4, "stability": 1.0}}, 0.6, 0.4),
+        ("rate_too_small", {"curvature": {"stability_limit": 1e5, "stability": 1.0}}, 0.6, 0.8),
+        ("rate_too_small", {"curvature": {"stability_limit": 1e5, "stability": 1.0}}, 0.15, 0.4),
+        ("rate_too_small", {"curvature": {"stability_limit": 1e5, "stability": 0.0}}, 0.6, 0.0),
+        ("rate_too_large", {"curves": {"oscillation": 5.0, "noise": 1.0, "rising": 0.31}}, 0.6, 0.4),
+        ("rate_too_large", {"curves": {"oscillation": 12.0, "noise": 0.15, "rising": 0.31}}, 0.6, 0.8),
+        ("rate_too_large", {"curves": {"oscillation": 99.0, "noise": 0.05, "rising": 0.31}}, 0.6, 0.4),
+        ("rate_too_large", {"curves": {"oscillation": 99.0, "noise": 1.0, "rising": 0.3}}, 0.6, 0.0),
+        ("rate_too_large", {"curves": {"oscillation": None, "noise": 1.0, "rising": 0.5}}, 0.6, 0.0),
+        ("undertrained", {"curves": {"recent": 0.12}}, 0.6, 0.4),
+        ("undertrained", {"curves": {"recent": 0.4, "validation_rise": 1.05}}, 0.6, 0.8),
+    ],
+)
+def test_what_the_run_alone_lets_one_suspect_has_these_thresholds(name, topics, train, strength):
+    measured = _with(worse(well(), train, train), **topics)
+    del measured["comparisons"]
+    found = [one.strength for one in of_training.find(facts.derive(measured)) if one.name == name]
+    assert max(found, default=0.0) == pytest.approx(strength)
+
+
+@pytest.mark.parametrize(
+    ("train", "gap", "half_width", "strength"),
+    [(0.1, 0.15, 0.0, 0.5), (0.1, 0.375, 0.0, 1.0), (0.1, 0.3, 0.2, 0.5), (0.8, 2.0, 0.0, 1.0), (0.9, 2.0, 0.0, 0.472)],
+)
+def test_overfitting_is_a_gap_beyond_what_chance_gives(train, gap, half_width, strength):
+    measured = worse(well(), train, train + gap)
+    for part in ("validation", "test"):
+        measured["gaps"][part]["interval"] = [train + gap - half_width, train + gap + half_width]
+    measured["task"]["chance_loss"] = 1.0
+    found = [one.strength for one in of_training.find(facts.derive(measured)) if one.name == "overfitting"]
+    assert found == [pytest.approx(strength, abs=1e-3)]
+
+
+def test_an_uncertainty_is_half_an_interval_over_the_loss_of_a_constant_answer():
+    measured = _with(well(), task={"chance_loss": 2.0})
+    measured["gaps"]["test"]["interval"] = [0.2, 0.6]
+    assert facts.derive(measured).uncertainty("test") == pytest.approx(0.1)
+    assert facts.derive(measured).uncertainty("train") == 0
+
+
+def test_longer_is_four_times_as_long():
+    (first, *_) = prescriptions.prescribe("undertrained", well(), flatten(Config()) | {"train.epochs": 30})
+    assert first.overrides["train.epochs"] == 120
+
+
+def test_another_loss_or_fewer_examples_are_no_small_gain():
+    measured = worse(well(), 0.04, 0.048)
+    for name, fields in (("subset", {"data.train_fraction": 0.1}), ("cross entropy", {"loss.name": "x"})):
+        with_row(measured, name, 0.002, 0.003, **fields)
+        row_of = measured["comparisons"][-1]
+        row_of |= {"train_accuracy": 1.0, "best_validation_accuracy": 1.0}
+    assert len(findings.rank(measured)[0].evidence) == 2
