@@ -507,3 +507,52 @@ def test_another_loss_or_fewer_examples_are_no_small_gain():
         row_of = measured["comparisons"][-1]
         row_of |= {"train_accuracy": 1.0, "best_validation_accuracy": 1.0}
     assert len(findings.rank(measured)[0].evidence) == 2
+
+
+_ADVICE = {
+    "overfitting": [
+        {"early_stopping.patience": 5},
+        {"model.dropout": 0.4},
+        {"optimizer.l2": 0.01},
+        {"data.augment.noise": 0.3},
+        {"model.hidden_sizes": (10,)},
+    ],
+    "label_noise": [{"early_stopping.patience": 5}, {"model.dropout": 0.4}, {"optimizer.l2": 0.01}],
+    "undertrained": [{"train.epochs": 80}],
+    "minimum": [{"model.hidden_sizes": (160, 128)}, {"seed": 4}],
+    "unlucky_start": [{"seed": 7}, {"model.hidden_sizes": (160, 32)}],
+    "stuck_not_critical": [
+        {"schedule.shape": "cosine"},
+        {"optimizer.learning_rate": 0.002},
+        {"optimizer.name": "adam"},
+    ],
+    "dead_units": [{"optimizer.learning_rate": 0.002}, {"model.batch_norm": True}, {"model.activation": "gelu"}],
+}
+
+
+@pytest.mark.parametrize("name", _ADVICE)
+def test_advice_is_in_the_config_and_in_its_order(name):
+    fields = flatten(Config()) | {"seed": 3, "model.hidden_sizes": (40, 8), "model.batch_norm": False}
+    fields |= {"optimizer.name": "momentum", "optimizer.learning_rate": 0.02}
+    measured = well()
+    measured["comparisons"] = [row("same", 0.5, 0.6, 3), row("same", 0.5, 0.4, 7), row("wider", 0.1, 0.1, 9)]
+    found = [one.overrides for one in prescriptions.prescribe(name, measured, fields) if one.overrides]
+    assert found == _ADVICE[name]
+
+
+def test_units_that_were_dead_before_the_first_step_were_not_killed_by_it():
+    measured = copy.deepcopy(well())
+    measured["layers"]["initial"]["activations"][1]["dead"] = 0.5
+    first = prescriptions.prescribe("dead_units", measured, flatten(Config()))[0]
+    assert first.sentence.startswith("Draw the first weights")
+
+
+@pytest.mark.parametrize(("status", "sentence"), [("interrupted", "Let it go on"), ("completed", "Train longer")])
+def test_a_run_that_was_interrupted_goes_on(status, sentence):
+    measured = _with(_bad("longer"), run={"status": status})
+    found = prescriptions.prescribe("undertrained", measured, flatten(Config()))
+    assert found[0].sentence.startswith(sentence)
+    rates = prescriptions.prescribe(
+        "rate_too_small", _with(_bad("rate x 10"), run={"status": status}), flatten(Config())
+    )
+    assert "as a comparison run did" in rates[0].sentence
