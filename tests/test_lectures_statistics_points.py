@@ -113,7 +113,7 @@ def test_parts_of_the_digits_are_disjoint_and_drawn_by_the_seed():
 
 def test_work_counts_until_a_trap_is_left_for_good():
     found = experiment.load("saddle_escape")
-    run = {"trap": "a", "seed": 0, "escapes": 0, "test_loss": 1.0, "level": 1.0, "work": [10, 20, 30]}
+    run = {"trap": "a", "seed": 0, "escapes": 0, "products": 0, "test_loss": 1.0, "level": 1.0, "work": [10, 20, 30]}
     others = [{**run, "method": name, "losses": [2, 2, 2]} for name in ("momentum alone",)]
     usual = [{**run, "trap": "usual weights", "method": name, "losses": []} for name in ("momentum alone", "escape")]
     for losses, left in (([2, 0.5, 0.4], 20), ([0.5, 2, 0.5], 30)):

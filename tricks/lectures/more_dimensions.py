@@ -52,7 +52,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
             numbers, of_kinds = np.tile(seeds, len(kinds)), np.repeat(np.arange(len(kinds)), len(seeds))
             of_lanes = jax.tree.map(lambda *leaves: np.stack(leaves), *examples * len(kinds))
             point = functools.partial(_point, network, stay)
-            found = side_by_side(point, of_lanes, numbers, of_kinds)
+            found = side_by_side(point, of_lanes, numbers, of_kinds, batched=False)
             for seed, kind, value, norm, matrix in zip(numbers.tolist(), of_kinds, *found, strict=True):
                 told = {"kind": kinds[kind], "seed": seed, "loss": float(value), "gradient_norm": float(norm)}
                 without = _slices(np.linalg.eigvalsh(matrix), effort.pick(200, 20), np.random.default_rng(seed))
@@ -217,5 +217,5 @@ def draw(data: Data) -> Any:
     axis.set(xscale="log", ylim=(-0.02, 1.02), xlabel="dimensions of the random slice (share of all parameters)")
     axis.set_ylabel("share of slices without a way down")
     axis.set_title("line: median over points; band: all of them")
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -48,13 +48,16 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     for group in groups:
         note(", ".join(group.kinds))
         lanes = [(kind, seed) for kind in group.kinds for seed in seeds]
+        numbers = np.asarray([seed for _, seed in lanes])
+        kinds = np.asarray([list(group.kinds).index(kind) for kind, _ in lanes])
         starts = side_by_side(
-            lambda seed, kind, of=group: (of.start(jax.random.key(seed), kind), of.usual(jax.random.key(seed + 1000))),
-            np.asarray([seed for _, seed in lanes]),
-            np.asarray([list(group.kinds).index(kind) for kind, _ in lanes]),
+            lambda seed, kind, of=group: of.start(jax.random.key(seed), kind),
+            np.concatenate([numbers, numbers + 1000]),
+            np.concatenate([kinds, np.full(len(kinds), -1)]),
         )
-        of_lanes = dict(zip(lanes, zip(*starts, strict=True), strict=True))
-        for methods in (_METHODS[:-1], _METHODS[-1:]):
+        of_lanes = dict(zip(lanes, zip(*np.split(starts, 2), strict=True), strict=True))
+        # Momentum alone is in the program of escape: in another it would round otherwise.
+        for methods in ((*_NOISE, _RESTART), (_ALONE, _ESCAPE)):
             runs += _runs(group, methods, of_lanes, effort.pick(1500, 800))
     return {"seeds": list(seeds), "examples": effort.images, "runs": runs}
 
@@ -64,13 +67,13 @@ def _runs(
 ) -> list[dict[str, Any]]:
     lanes = [(kind, seed, method) for kind, seed in starts for method in methods]
     radii = dict(zip(_NOISE, _RADII, strict=True))
-    escapes = methods == (_ESCAPE,)
+    escapes = _ESCAPE in methods
     found = side_by_side(
         functools.partial(_lane, group, steps, escapes),
         *(np.stack([starts[kind, seed][i] for kind, seed, _ in lanes]) for i in (0, 1)),
         np.asarray([seed for _, seed, _ in lanes]),
         np.asarray([radii.get(method, 0.0) for *_, method in lanes], np.float32),
-        np.asarray([method == _RESTART for *_, method in lanes]),
+        np.asarray([method in (_RESTART, _ESCAPE) for *_, method in lanes]),
         shared=(group.shared,),
         # A check is a branch that few steps take.
         batched=not escapes,
@@ -101,9 +104,12 @@ def _lane(
     usual: jax.Array,
     seed: jax.Array,
     radius: Any,
-    restarts: jax.Array,
+    is_helped: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Losses and work so far at every record, how many escapes and products there were, and the last test loss."""
+    """Losses and work so far at every record, how many escapes and products there were, and the last test loss.
+
+    `is_helped` lets the one program escape and the other restart.
+    """
     key = jax.random.key(seed)
     inner = transforms.momentum(group.rate, _DECAY)
     # Noise of radius 0 is none.
@@ -121,9 +127,11 @@ def _lane(
         w, state, watched, restarted = carry
         loss = lambda w: group.step_loss(*shared, w, jax.random.fold_in(key, number))  # noqa: E731
         value, gradient = jax.value_and_grad(loss)(w)
-        update, state = optimizer.update(gradient, state, w, value=value, **functions)
+        # A loss that is not finite is never on a plateau.
+        shown = jnp.where(is_helped, value, jnp.nan) if escapes else value
+        update, state = optimizer.update(gradient, state, w, value=shown, **functions)
         watched, stands = plateau.update(watched, value, 100)
-        begins_anew = restarts & stands & ~restarted
+        begins_anew = is_helped & stands & ~restarted & (not escapes)
         w = jnp.where(begins_anew, usual, w + update)
         state = jax.tree.map(lambda fresh, old: jnp.where(begins_anew, fresh, old), optimizer.init(w), state)
         return (w, state, watched, restarted | begins_anew), None
@@ -176,7 +184,7 @@ def judge(data: Data) -> Judgement:
     usual = {method: [run["test_loss"] for run in _judge_of(data, _USUAL, method)] for method in (_ESCAPE, _ALONE)}
     gain = statistics.ratio(usual[_ESCAPE], usual[_ALONE])
     change = [100 * (value - 1) for value in gain]
-    steps = sum(run["escapes"] for run in _judge_of(data, _USUAL, _ESCAPE))
+    steps, products = (sum(run[name] for run in _judge_of(data, _USUAL, _ESCAPE)) for name in ("escapes", "products"))
     limit = _judge_outcomes(data, _LIMIT, _ESCAPE)
     others = ", ".join(f"{method} {_judge_told(data, counted, method)}" for method in (*_NOISE, _RESTART))
     medians = {
@@ -194,8 +202,8 @@ def judge(data: Data) -> Judgement:
         "share of runs stuck at saddles that leave with escape",
         f"Of {stuck} runs that momentum alone leaves at their saddle {left} get away by steps along negative "
         f"curvature (beside: {others}). Of {len(limit)} at a saddle without curvature "
-        f"{sum(work is not None for work in limit)} do. In ordinary training {steps} such steps are taken in "
-        f"{len(usual[_ALONE])} runs, and the test loss changes by {change[0]:.2f} % ({change[1]:.2f} to "
+        f"{sum(work is not None for work in limit)} do. In {len(usual[_ALONE])} ordinary trainings {products} products "
+        f"find {steps} such steps, and the test loss changes by {change[0]:.2f} % ({change[1]:.2f} to "
         f"{change[2]:.2f} %).",
         {
             "work_until_left": {
@@ -222,11 +230,15 @@ def draw(data: Data) -> Any:
         left.plot(*zip(*places, strict=True), marker=figures.MARKERS[kind], label=method, **looks)
         figures.seeds(right, kind, [run["test_loss"] for run in _judge_of(data, _USUAL, method)], kind)
     left.axvline(never / 2, color="black", linewidth=1)
-    left.set(xscale="log", xlabel="work until it is left, in gradients of a step (right of the line: never)")
+    left.set(xscale="log", xlabel="work until it is left, in gradients of a step")
+    ticks = [100 * 2**i for i in range(1, 12) if 100 * 2**i < never / 2]
+    left.set_xticks([*ticks, never], [*map(str, ticks), "never"])
+    left.minorticks_off()
     left.set_yticks(range(len(names)), names)
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_title("saddles: a point for each seed")
-    left.legend(fontsize=11, ncols=3, loc="upper center", bbox_to_anchor=(0.35, -0.14))
-    right.set_xticks(range(len(_METHODS)), _METHODS, rotation=40, ha="right")
+    left.legend(fontsize=11, ncols=3, loc="upper center", bbox_to_anchor=(0.4, -0.16))
+    shorter = [method.replace("momentum ", "").replace("of radius ", "") for method in _METHODS]
+    right.set_xticks(range(len(_METHODS)), shorter, rotation=40, ha="right")
     right.set(xlabel="method", ylabel="test loss at the end", title="ordinary training")
     return figure

@@ -189,7 +189,6 @@ def draw(data: Data) -> Any:
             figures.MARKERS[number],
             color=figures.COLOURS[number],
             markerfacecolor="none",
-            label=kind,
         )
     top.set(xlabel="step", ylabel="loss, mean of 100 steps", ylim=(0, None), title=f"rate {_DRAWN:g}")
     middle.set(xlabel="step", ylabel="norm of the gradient over all examples", ylim=(0, None))
@@ -200,6 +199,6 @@ def draw(data: Data) -> Any:
         xscale="log", xlabel="rate × largest curvature", ylabel="cosine of gradients of two steps", ylim=(-1.05, 1.05)
     )
     right.set_title("where the loss stands still: each run")
-    for axis in (top, right):
-        axis.legend(fontsize=12)
+    top.legend()
+    right.legend(loc=(0.01, 0.2), fontsize=12)
     return figure

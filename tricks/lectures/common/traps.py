@@ -28,9 +28,7 @@ class Traps(NamedTuple):
     kinds: dict[str, float]
     """The loss below which each is left; NaN for a start that is no trap."""
     start: Callable[[jax.Array, jax.Array], jax.Array]
-    """`start(key, kind) -> w`."""
-    usual: Callable[[jax.Array], jax.Array]
-    """`usual(key) -> w`: where training would begin without a trap."""
+    """`start(key, kind) -> w`, kind being the place in `kinds`; -1 is where training would begin without a trap."""
     step_loss: Callable[..., jax.Array]
     """`step_loss(*shared, w, key)`, on a batch of its own where there are batches."""
     checked_loss: Callable[..., jax.Array]
@@ -82,7 +80,6 @@ def image_network(name: str, hidden: int, batch: int, count: int) -> Traps:
         # What one unit can do, from a look at where identical ones stay.
         {"identical units": 1.3 if name == "mnist" else 1.15, "zero weights": 2.2, "usual weights": math.nan},
         lambda key, kind: jnp.stack([network.start(key) for network in networks])[kind],
-        networks[-1].start,
         step_loss,
         lambda sample, w: loss(w, sample.checked),
         lambda sample, w: loss(w, sample.held_out),
@@ -123,8 +120,7 @@ def exact(name: str, start: Any, usual_scale: float, loss: Callable[[jax.Array],
     point = jnp.asarray(start, jnp.float32)
     return Traps(
         {name: level},
-        lambda key, kind: point,
-        lambda key: usual_scale * jax.random.normal(key, point.shape),
+        lambda key, kind: jnp.stack([point, usual_scale * jax.random.normal(key, point.shape)])[kind],
         lambda w, key: loss(w),
         loss,
         None,
