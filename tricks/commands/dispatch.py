@@ -52,7 +52,7 @@ def run(name: str) -> None:
         name: of one of the modules here.
     """
     _end_quietly_at_signals()
-    if name == "diagnose":
+    if name in ("diagnose", "reproduce"):
         # Its matrices are small: two threads spin, and wait for each other, longer than they compute.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What is imported stays: to look through it again and again for garbage takes a sixth of the time.

@@ -18,7 +18,8 @@ def side_by_side(function: Callable[..., Any], *arguments: Any, shared: Any = ()
         arguments: pytrees of arrays, whose first dimension counts members.
         shared: pytrees that are the same for all members, such as a data set.
         batched: one device computes its members together; otherwise one after the other, so that a branch which one
-            of them does not take costs it nothing.
+            of them does not take costs it nothing. Members that factorize matrices have to go one after the other:
+            batches of factorizations on two devices of a CPU may wait for each other for ever (JAX 0.10.2).
 
     Returns:
         What the function returns, in NumPy arrays with a first dimension of members.
@@ -40,4 +41,6 @@ def side_by_side(function: Callable[..., Any], *arguments: Any, shared: Any = ()
     mesh = Mesh(np.asarray(devices), ("lanes",))
     # Loops inside begin with constants, which are the same on all devices, and end with what is not.
     run = jax.shard_map(of_device, mesh=mesh, in_specs=(everywhere, lanes), out_specs=lanes, check_vma=False)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.jit(run)(shared, filled))
+    # Every core has a device of its own, whose threads would get in each other's way.
+    compiled = jax.jit(run, compiler_options={"xla_cpu_multi_thread_eigen": False})
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:count], compiled(shared, filled))
