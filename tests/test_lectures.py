@@ -11,10 +11,12 @@ import pytest
 from scipy import stats
 
 from conftest import ROOT, run_python
+from tricks.config import Config
 from tricks.errors import UserError
 from tricks.lectures.common import experiment as experiments
-from tricks.lectures.common import figures, page, results, statistics
+from tricks.lectures.common import figures, page, results, statistics, training
 from tricks.lectures.common.experiment import Effort, Experiment
+from tricks.training.records import Record
 
 _FILES = ("critical_points", "batches", "optimizers", "losses", "regularization")
 KNOWN = {
@@ -161,7 +163,8 @@ def test_runs_are_kept_until_their_code_or_their_size_changes(tmp_path):
     assert (ran, again["verdict"], again["idea"]) == (0, "refuted", "another")
     assert (tmp_path / "made" / "made.png").read_bytes() == picture
     assert reproduce(_SOURCE.replace("STEPS = 3", "STEPS = 4"))[1] == 1
-    assert reproduce(_SOURCE.replace("STEPS = 3", "STEPS = 4"), quick=True)[1] == 1
+    with pytest.raises(UserError, match=r"holds runs with quick=False, and these have quick=True: give another"):
+        reproduce(_SOURCE, quick=True)
     (tmp_path / "made" / "data.json").write_text("{")
     with pytest.raises(UserError, match=r"data\.json is damaged .* remove it"):
         reproduce(_SOURCE)
@@ -222,3 +225,39 @@ def test_the_modules_that_runs_are_made_with_are_part_of_them():
         for name in ("batch_norm", "toy_saddle")
     }
     assert taken == {"batch_norm": {"lanes", "noisy_normalization", "starts"}, "toy_saddle": set()}
+
+
+@pytest.mark.parametrize("name", experiments.NAMES)
+def test_values_that_are_not_finite_leave_it_open_and_end_nothing(name):
+    def without(value):
+        """The same with None for the first number of each list, and for each number that stands alone."""
+        if isinstance(value, dict):
+            return {key: without(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [without(value[0]), *value[1:]] if value else value
+        return None if isinstance(value, float) else value
+
+    experiment, data = _judged(name, "supported")
+    judgement, draw = results._judged(experiment, without(data))
+    assert judgement.verdict in ("inconclusive", "supported", "refuted")
+    draw(without(data))
+
+
+def test_a_mistake_in_a_rule_is_no_lack_of_numbers():
+    experiment = experiments.load("toy_saddle")._replace(judge=lambda data: data["no such part"])
+    with pytest.raises(KeyError):
+        results._judged(experiment, {"seeds": [0]})
+
+
+def test_a_run_that_diverged_has_no_measures():
+    lines = [Record(0, 0, "validation", {"loss": 2.0, "accuracy": 0.1})]
+    found = training.summary(Config(), "diverged", lines)
+    assert (found["train_loss"], found["test_accuracy"], found["last_test_loss"]) == ([], None, None)
+
+
+def test_the_page_holds_all_that_a_directory_has(tmp_path):
+    experiment, effort = experiments.load("toy_saddle"), Effort(True, "digits")
+    results.reproduce(experiment, effort, tmp_path, lambda text: None, version="1")
+    page.write(tmp_path)
+    assert "1 claims" in (tmp_path / page.FILE).read_text()
+    assert not list(tmp_path.glob("*.tricks-tmp"))

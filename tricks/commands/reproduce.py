@@ -54,8 +54,7 @@ def _main(arguments: list[str]) -> None:
         told.done()
         say(f"{name}: {result['verdict']}. {result['effect']}: {page.number(result)}; {result['seconds']:.0f} s")
         found.append(result)
-        if arguments == [_ALL]:
-            (workdir / page.FILE).write_text(page.page(found, workdir))
+        page.write(workdir)
     if arguments == [_ALL]:
         say(f"written: {workdir / page.FILE}")
     else:

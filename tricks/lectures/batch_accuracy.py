@@ -33,9 +33,9 @@ CLAIM = Claim(
 def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Trains at each size as many epochs, and as many updates; accuracies are those of the last weights."""
     seeds = list(range(effort.pick(5, 2)))
-    shares = {"validation_fraction": effort.pick(0.05, 0.1), "train_fraction": effort.pick(0.1, 1.0)}
+    shares = {"validation_fraction": effort.of_images(0.05, 0.1), "train_fraction": effort.of_images(0.1, 1.0)}
     count = len(load(effort.images, **shares).train.targets)
-    sizes = [*effort.pick((16, 64, 256, 1024), (32, 256)), count]
+    sizes = [*effort.of_images((16, 64, 256, 1024), (32, 256)), count]
     steps = [count // size for size in sizes]
     updates = effort.pick(2, 1) * steps[0]
     epochs = {"epochs": [effort.pick(20, 2)] * len(sizes), "updates": [round(updates / number) for number in steps]}

@@ -50,14 +50,14 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Trains what has a known fault, and few images with each remedy."""
     seeds = effort.pick(list(range(_SEEDS)), [10, 11])
     settings: dict[str, dict[str, Any]] = {name: {"model.hidden_sizes": sizes} for name, sizes in _NETWORKS.items()}
-    share, epochs = effort.pick((_FEW / 58_800, 100), (0.125, 40))
+    share, epochs = effort.of_images((_FEW / 58_800, 100), (0.125, 40))
     few = {"data.train_fraction": share, "train.epochs": epochs, "model.hidden_sizes": (256, 256)}
     idle = few | {"model.dropout": _IDLE, "data.augment.shift": _IDLE}
     settings |= {
         "few images": idle,
         # With as many updates.
         "more data": few | {"data.train_fraction": 4 * share, "train.epochs": epochs // 4},
-        "augmentation": idle | {"data.augment.shift": effort.pick(2.0, 1.0)},
+        "augmentation": idle | {"data.augment.shift": effort.of_images(2.0, 1.0)},
         "fewer parameters": few | {"model.hidden_sizes": (16,)},
         **{f"{name} {one:g}": idle | {_FIELDS[name]: one} for name, each in _STRENGTHS.items() for one in each},
     }
@@ -70,10 +70,10 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
 def _base(effort: Effort) -> Config:
     config = Config()
     config.data.name = effort.images
-    config.data.batch_size, config.data.validation_fraction = effort.pick((64, 0.02), (32, 0.1))
+    config.data.batch_size, config.data.validation_fraction = effort.of_images((64, 0.02), (32, 0.1))
     config.model.batch_norm = False
     config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.0
-    config.train.epochs = effort.pick(5, 20)
+    config.train.epochs = effort.of_images(5, 20)
     return config
 
 

@@ -38,7 +38,7 @@ CLAIM = Claim(
 def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Chooses a rate for each optimizer and batch size, then trains at it with other seeds."""
     tuned_on, seeds = (list(range(100, 100 + effort.pick(2, 1))), list(range(effort.pick(5, 2))))
-    sizes = {_SMALL: effort.pick(128, 32), _LARGE: effort.pick(4096, 256)}
+    sizes = {_SMALL: effort.of_images(128, 32), _LARGE: effort.of_images(4096, 256)}
     epochs, count = effort.pick(5, 2), len(load(effort.images).train.targets)
     rates = {name: effort.pick(values, values[1::2]) for name, values in _RATES.items()}
     swept: dict[str, Any] = {}

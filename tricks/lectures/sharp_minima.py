@@ -50,7 +50,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
     """Trains pairs from the same initial weights, and measures around and between their ends."""
     seeds = list(range(effort.pick(5, 2)))
     epochs = dict(zip(_BATCHES, effort.pick((8, 20), (1, 2)), strict=True))
-    sizes = {"small": effort.pick(256, 32)}
+    sizes = {"small": effort.of_images(256, 32)}
     found: dict[str, Any] = {
         "accuracy": {part: {batch: [] for batch in _BATCHES} for part in _PARTS},
         "sharpness": {name: {batch: [] for batch in _BATCHES} for name in _MEASURES},
@@ -64,7 +64,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
             changes = {
                 "data.name": effort.images,
                 "data.batch_size": sizes[batch],
-                "data.validation_fraction": effort.pick(1 / 60, 0.1),
+                "data.validation_fraction": effort.of_images(1 / 60, 0.1),
                 "model.hidden_sizes": effort.pick((512,) * 5, (16, 16)),
                 "train.epochs": epochs[batch],
             }
@@ -73,8 +73,8 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
             tenth = len(setup.data.train.targets) // 10
             sizes["large"] = tenth - tenth % jax.device_count()
         note(f"seed {seed}: sharpness")
-        samples = _samples(setup.data, effort.pick(2000, 200), seed)
-        measure = functools.partial(_measure, setup.static, samples[0], effort.pick(1000, 100), seed)
+        samples = _samples(setup.data, effort.of_images(2000, 200), seed)
+        measure = functools.partial(_measure, setup.static, samples[0], effort.of_images(1000, 100), seed)
         # Much of it keeps one core busy, so both go on at once; what is quick takes longer to compile for two devices.
         devices = jax.devices()[: effort.pick(2, 1)]
         with ThreadPoolExecutor(len(devices)) as threads:

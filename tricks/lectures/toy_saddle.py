@@ -67,9 +67,9 @@ def judge(data: Data) -> Judgement:
         float(values[0]),
         (float(values[0]), float(values[0])),
         "smallest eigenvalue of the Hessian at (0, 0)",
-        f"The eigenvalues are {values[0]:g} and {values[1]:g}, H[1, 1] = {(matrix @ [1, 1])[0]:g}[1, 1]: the way out "
-        f"belongs to the negative eigenvalue, and {data['products']} Hessian-vector products find it. Along [1, −1], "
-        f"which belongs to {values[1]:g}, the loss rises.",
+        f"The eigenvalues are {values[0]:g} and {values[1]:g}, and H[1, 1] = {(matrix @ [1, 1])[0]:g}[1, 1]. "
+        f"Half a step along [1, 1] the loss is {max(data['loss_both_ways']):g}, along [1, −1] {min(data['loss_other_ways']):g}, "
+        f"where it was {data['loss']:g}. Saddle escape takes {data['products']} Hessian-vector products.",
         {"largest_error": max(map(abs, errors)), "escaped_to": data["escaped_to"]},
     )
 

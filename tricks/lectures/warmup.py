@@ -51,7 +51,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         {
             "data.name": effort.images,
             "data.batch_size": 64,
-            "data.train_fraction": effort.pick(0.2, 1.0),
+            "data.train_fraction": effort.of_images(0.2, 1.0),
             "model.hidden_sizes": (64,) * 8,
             "model.batch_norm": False,
             "schedule.shape": "cosine",

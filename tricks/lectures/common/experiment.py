@@ -56,6 +56,14 @@ class Effort(NamedTuple):
         """
         return quick if self.quick else full
 
+    def of_images(self, mnist: Any, digits: Any) -> Any:
+        """The value for these images: what suits tens of thousands of examples, or what suits hundreds.
+
+        >>> Effort(False, "digits").of_images(4096, 256)
+        256
+        """
+        return digits if self.quick or self.images == "digits" else mnist
+
 
 class Judgement(NamedTuple):
     """What the decision rule makes of the data."""

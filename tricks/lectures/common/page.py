@@ -8,10 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tricks.cli.json_files import read_json, unfinished
 from tricks.lectures.common.experiment import CHAPTERS
-from tricks.lectures.common.results import shown
+from tricks.lectures.common.results import RESULT, shown
 
 FILE = "lectures.html"
+
+
+def write(workdir: Path) -> None:
+    """Writes the page of all results that a directory holds, whole or not at all.
+
+    Args:
+        workdir: with a folder for each experiment.
+    """
+    files = [workdir / name / RESULT for names in CHAPTERS.values() for name in names]
+    written = page([read_json(file) for file in files if file.is_file()], workdir)
+    unfinished(workdir / FILE).write_text(written, encoding="utf-8")
+    unfinished(workdir / FILE).replace(workdir / FILE)
 
 
 def page(results: Sequence[Mapping[str, Any]], workdir: Path) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import math
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import jax
 from tricks.cli.json_files import read_json, write_json
 from tricks.errors import UserError
 from tricks.lectures.common import figures
-from tricks.lectures.common.experiment import Effort, Experiment
+from tricks.lectures.common.experiment import INCONCLUSIVE, Data, Effort, Experiment, Judgement
 
 RESULT, DATA = "result.json", "data.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
@@ -44,9 +45,17 @@ def reproduce(
     """
     folder = workdir / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    of_runs = {"source": fingerprint(experiment), "quick": effort.quick, "images": effort.images}
+    of_runs = {
+        "source": fingerprint(experiment),
+        "tricks": version,
+        "quick": effort.quick,
+        "images": effort.images,
+    }
     kept = _read(folder / DATA)
     if kept is None or kept["of"] != of_runs:
+        _require_the_same_size(kept, of_runs, folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # Else minutes of runs would be lost.
         began = time.monotonic()
         data = experiment.run(effort, note)
         seconds = time.monotonic() - began
@@ -54,7 +63,7 @@ def reproduce(
         write_json(folder / DATA, kept)
         # The same numbers as they will be read again.
         kept = read_json(folder / DATA)
-    judgement = experiment.judge(kept["data"])
+    judgement, draw = _judged(experiment, kept["data"])
     result = {
         "name": experiment.name,
         "claim": experiment.claim.title,
@@ -74,10 +83,48 @@ def reproduce(
         "seconds": kept["seconds"],
         "versions": kept["versions"],
     }
-    figures.save(experiment.draw, kept["data"], folder / experiment.name)
+    figures.save(draw, kept["data"], folder / experiment.name)
     write_json(folder / RESULT, result)
     # As a reader finds it, without numbers that are not finite.
     return dict(read_json(folder / RESULT))
+
+
+def _require_the_same_size(kept: dict[str, Any] | None, of_runs: dict[str, Any], folder: Path) -> None:
+    """An hour of runs is not to be lost to a flag that was forgotten."""
+    for name in ("quick", "images") if kept else ():
+        if kept is not None and kept["of"].get(name) != of_runs[name]:
+            had, has = (f"{name}={one.get(name)}" for one in (kept["of"], of_runs))
+            raise UserError(
+                f"{folder} holds runs with {had}, and these have {has}: give another --workdir, or remove it"
+            )
+
+
+def _judged(experiment: Experiment, data: Data) -> tuple[Judgement, Callable[[Data], Any]]:
+    """The verdict and what draws it; inconclusive where values that are not finite, None here, forbid one of them."""
+    try:
+        judgement = experiment.judge(data)
+        if _lacking(data):
+            experiment.draw(data)
+        return judgement, experiment.draw
+    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError):
+        count = _lacking(data)
+        if count == 0:
+            raise
+    told = f"{count} of the values that were measured are not finite, so nothing is concluded."
+    return Judgement(INCONCLUSIVE, math.nan, (-math.inf, math.inf), "not measured", told), _nothing
+
+
+def _lacking(data: Any) -> int:
+    if isinstance(data, dict):
+        return sum(map(_lacking, data.values()))
+    return sum(map(_lacking, data)) if isinstance(data, list) else int(data is None)
+
+
+def _nothing(data: Data) -> Any:
+    figure, (axis,) = figures.new()
+    axis.set(xlabel="values that are not finite", ylabel="number", xticks=[])
+    axis.bar([0], [_lacking(data)], color=figures.COLOURS[0])
+    return figure
 
 
 def fingerprint(experiment: Experiment) -> str:

@@ -90,17 +90,21 @@ def summary(config: Config, status: str, records: Iterable[Record]) -> dict[str,
     Returns:
         `seed`, `status`, `epochs` (of the validations, from 0), `train_loss` (the mean over each epoch's steps, from
         epoch 1), `validation_loss`, and the same of other measures; `test_…` of the best weights by validation, and
-        `last_test_…` of the last where they were tested.
+        `last_test_…` of the last where they were tested. Of a run that diverged these are None.
     """
     lines = list(records)
     validations = [line for line in lines if line.kind == "validation"]
     found: dict[str, Any] = {"seed": config.seed, "status": status, "epochs": [line.epoch for line in validations]}
-    # Of a run that diverged there are none.
+    # Of a run that diverged in its first epoch there are none.
     for kind, rows in (("train", epoch_means(lines)), ("validation", validations)):
         names = [n for n in (rows[-1].values if rows else {}) if n == "loss" or "accuracy" in n or "error" in n]
-        found |= {f"{kind}_{name}": [_plain(line.values[name]) for line in rows] for name in names}
+        found |= {f"{kind}_{name}": [_plain(line.values[name]) for line in rows] for name in names or ["loss"]}
+    measured = [name.removeprefix("validation_") for name in found if name.startswith("validation_")]
     for kind, prefix in (("test", "test"), ("last test", "last_test")):
-        for line in (one for one in lines if one.kind == kind):
+        tested = [one for one in lines if one.kind == kind]
+        if not tested and status == "diverged":
+            found |= {f"{prefix}_{name}": None for name in measured}
+        for line in tested:
             found |= {f"{prefix}_{name}": _plain(value) for name, value in line.values.items()}
     return found
 
