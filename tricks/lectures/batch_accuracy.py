@@ -8,7 +8,7 @@ import numpy as np
 from tricks.config import Config
 from tricks.data import load
 from tricks.lectures.common import figures, training
-from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import INCONCLUSIVE, REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import Estimate, all_of, decide, difference, mean
 
@@ -94,6 +94,8 @@ def judge(data: Data) -> Judgement:
     if verdicts[0] == verdicts[1] == SUPPORTED:
         whats = {SUPPORTED: "optimization fails", REFUTED: "training shows too little of it to be the cause"}
         what = whats.get(verdicts[2], "whether training shows enough of it is open")
+    elif INCONCLUSIVE in verdicts[:2]:
+        what = "how much of it falls is open"
     else:
         what = "it falls on validation examples alone" if verdicts[1] == SUPPORTED else "no fall of that kind"
     left = falls["updates"]

@@ -115,8 +115,9 @@ def judge(data: Data) -> Judgement:
         found.interval,
         "largest sideways burst without decay, over that with η / √(t + 1)",
         f"Without decay root mean square bursts out to {shown(size.value)} of the first distance, with η / √(t + 1) to "
-        f"{shown(others[decayed])}; {there} of {len(without)} bowls then end at the goal, but it takes "
-        f"{arrivals[decayed]:.0f} updates (median) to come there and not {arrivals[plain]:.0f}. With the {worst} "
+        f"{shown(others[decayed])}, about where it counts as settled ({_SETTLED:g}); {there} of {len(without)} bowls "
+        f"then end at the goal. To come there takes {_judge_count(arrivals[decayed])} with it and "
+        f"{_judge_count(arrivals[plain])} without (medians). With the {worst} "
         f"decay, which falls late, the burst is {shown(others[f'{_SQUARE}, {worst}'])}. RMSProp bursts to "
         f"{shown(others['RMSProp, α = 0.99, constant'])} without decay and to "
         f"{shown(others['RMSProp, α = 0.99, inverse_sqrt'])} with η / √(t + 1). Without noise in the gradient root "
@@ -129,6 +130,10 @@ def judge(data: Data) -> Judgement:
             "median_end": {name: float(np.median(values)) for name, values in data["ends"].items()},
         },
     )
+
+
+def _judge_count(updates: float) -> str:
+    return f"{updates:,.0f} updates" if updates <= _UPDATES else "longer than was waited"
 
 
 def draw(data: Data) -> Any:

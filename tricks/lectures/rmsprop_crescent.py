@@ -9,7 +9,7 @@ import numpy as np
 
 from tricks.lectures.common import figures
 from tricks.lectures.common.descent import best_of_rates, follow, updates_until
-from tricks.lectures.common.experiment import SUPPORTED, Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import decide, ratio
 from tricks.transforms import momentum, rmsprop, root_mean_square
@@ -124,8 +124,9 @@ def judge(data: Data) -> Judgement:
     found = ratio(best[_SQUARE], best[_RECENT])
     verdict = decide(found, 1.0)
     typical = {name: float(np.exp(np.mean(np.log(counts)))) for name, counts in best.items()}
-    first = "RMSProp" if found.value > 1 else "Root mean square"
-    alone = "" if verdict == SUPPORTED or found.value > 1 else ", the other way round than claimed"
+    told = {SUPPORTED: "RMSProp is there first", REFUTED: "RMSProp is not there first"}
+    first = told.get(verdict, "Which is there first is open")
+    arrive = {name: int(np.sum(np.asarray(counts) < data["most"])) for name, counts in best.items()}
     closer = np.mean(np.asarray(data["misfits"][_SQUARE]) > np.asarray(data["misfits"][_RECENT]))
     ratios = {f"{t:g}": ratio(_judge_best(data, _SQUARE, i), _judge_best(data, _RECENT, i))
               for i, t in enumerate(data["targets"])}  # fmt: skip
@@ -134,9 +135,10 @@ def judge(data: Data) -> Judgement:
         found.value,
         found.interval,
         f"updates of root mean square over those of RMSProp until the loss is {_TARGETS[_TARGET]:g}",
-        f"{first} is there first{alone}: root mean square needs {typical[_SQUARE]:.0f} updates, RMSProp "
-        f"{typical[_RECENT]:.0f}, gradient descent {typical[_PLAIN]:.0f} (each with its best rate "
-        f"for all starts). To the losses {', '.join(ratios)} the ratios are "
+        f"{first}: root mean square needs {typical[_SQUARE]:,.0f} updates (and arrives from {arrive[_SQUARE]} of "
+        f"{len(data['seeds'])} starts), RMSProp {typical[_RECENT]:,.0f} ({arrive[_RECENT]}), gradient descent "
+        f"{typical[_PLAIN]:,.0f} ({arrive[_PLAIN]}; who does not arrive counts {data['most']:,}), each with its best "
+        f"rate for all starts. To the losses {', '.join(ratios)} the ratios are "
         f"{', '.join(shown(estimate.value) for estimate in ratios.values())}. RMSProp's σ is the closer one to the "
         f"gradients to come from {closer:.0%} of the starts.",
         {"updates": typical, "ratios": ratios, "misfit": {k: float(np.median(v)) for k, v in data["misfits"].items()}},

@@ -16,7 +16,7 @@ from tricks.config import Config
 from tricks.curvature import hessian, keskar_sharpness, relative_sharpness
 from tricks.data import Dataset, Split
 from tricks.lectures.common import figures, training
-from tricks.lectures.common.experiment import REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import INCONCLUSIVE, REFUTED, SUPPORTED, Claim, Data, Effort, Judgement
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import all_of, decide, difference, mean, ratio
 from tricks.training import assembly, evaluation
@@ -157,10 +157,10 @@ def judge(data: Data) -> Judgement:
     verdicts = decide(sharper, 1.0), decide(test, 0.0)
     accuracy = {part: [float(np.mean(data["accuracy"][part][batch])) for batch in _BATCHES] for part in _PARTS}
     invariant = decide(relative, 1.0)
-    agrees = {
-        SUPPORTED: "agrees",
-        REFUTED: "says the opposite" if verdicts[0] == SUPPORTED else "has the large batch no sharper either",
-    }.get(invariant, "leaves it open")
+    agrees = "agrees" if invariant == verdicts[0] else "says the opposite"
+    if INCONCLUSIVE in (invariant, verdicts[0]):
+        agrees = "leaves it open"
+    ends = [float(np.mean([np.interp(end, data["alphas"], row) for row in data["line"]["train"]])) for end in (0, 1)]
     better = " The sharper end does better." if verdicts == (SUPPORTED, REFUTED) else ""
     barriers = [barrier(data["alphas"], losses) for losses in data["line"]["train"]]
     return Judgement(
@@ -175,7 +175,8 @@ def judge(data: Data) -> Judgement:
         f". Test accuracy is {accuracy['test'][0]:.2f} % with the small and {accuracy['test'][1]:.2f} % with the large "
         f"batch, {shown(test.low)} to {shown(test.high)} points apart (published: 98.03, 97.81), on training examples "
         f"{accuracy['train'][0]:.2f} and {accuracy['train'][1]:.2f} %.{better} The measure that rescaling of layers "
-        f"does not move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). On "
+        f"does not move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). "
+        f"The training losses of the ends are {shown(ends[0])} and {shown(ends[1])}, and curvature shrinks with the loss. On "
         f"the straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above its ends.",
         {"ratios": ratios, "test_difference": test, "accuracy": accuracy, "barriers": mean(barriers)},
     )

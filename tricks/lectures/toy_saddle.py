@@ -67,9 +67,10 @@ def judge(data: Data) -> Judgement:
         float(values[0]),
         (float(values[0]), float(values[0])),
         "smallest eigenvalue of the Hessian at (0, 0)",
-        f"The eigenvalues are {values[0]:g} and {values[1]:g}, and H[1, 1] = {(matrix @ [1, 1])[0]:g}[1, 1]. "
-        f"Half a step along [1, 1] the loss is {max(data['loss_both_ways']):g}, along [1, −1] {min(data['loss_other_ways']):g}, "
-        f"where it was {data['loss']:g}. Saddle escape takes {data['products']} Hessian-vector products.",
+        f"The eigenvalues are {values[0]:g} and {values[1]:g}, and H[1, 1] = {(matrix @ [1, 1])[0]:g}[1, 1]. Half a "
+        f"step away the loss, here {data['loss']:g}, is {max(data['loss_both_ways']):g} along [1, 1] and "
+        f"{min(data['loss_other_ways']):g} along [1, −1]. "
+        f"Saddle escape takes {data['products']} Hessian-vector products.",
         {"largest_error": max(map(abs, errors)), "escaped_to": data["escaped_to"]},
     )
 
