@@ -79,6 +79,7 @@ def _valley(square: list[float], recent: list[float]) -> dict[str, Any]:
         "rates": [1e-3, 1e-2, 1e-1],
         "targets": [1.0, 0.1, 0.01, 0.001],
         "updates": updates,
+        "seeds": list(range(6)),
         "most": 20_000,
         "misfits": {"root mean square": [1.0] * 6, "RMSProp, α = 0.9": [0.5] * 6},
         "ways": {"root mean square": way, "RMSProp, α = 0.9": way},
