@@ -177,7 +177,8 @@ def judge(data: Data) -> Judgement:
         f"{accuracy['train'][0]:.2f} and {accuracy['train'][1]:.2f} %.{better} The measure that rescaling of layers "
         f"does not move {agrees}: {shown(relative.value)} times ({shown(relative.low)} to {shown(relative.high)}). "
         f"The training losses of the ends are {shown(ends[0])} and {shown(ends[1])}, and curvature shrinks with the "
-        f"loss. On the straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above its ends.",
+        f"loss. On the straight line between them the training loss rises by {shown(float(np.mean(barriers)))} above "
+        "its ends.",
         {"ratios": ratios, "test_difference": test, "accuracy": accuracy, "barriers": mean(barriers)},
     )
 
