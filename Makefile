@@ -20,7 +20,7 @@ train: $(VENV)/installed-train$(ACCELERATOR)
 	@$(RUN) train.py --config=$(CONFIG) $(ARGS)
 
 test: $(VENV)/installed-dev
-	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -n 3 --dist loadfile $(ARGS)
 
 prepare: $(VENV)/installed-tfds
 	@$(RUN) scripts/prepare_data.py $(DATA) $(ARGS)

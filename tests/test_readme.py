@@ -234,7 +234,8 @@ def test_the_wheel_holds_the_package_and_the_shipped_configs(bare, checkout):
     (built,) = bare.parents[2].glob("tricks_jax-*.whl")
     held = {name for name in zipfile.ZipFile(built).namelist() if ".dist-info/" not in name}
     package = {path.relative_to(checkout).as_posix() for path in (checkout / "tricks").rglob("*.py")}
-    templates = {f"tricks/diagnosis/report/page.{kind}" for kind in ("html", "css")}
+    templates = {"tricks/lectures/common/page.html"}
+    templates |= {f"tricks/diagnosis/report/page.{kind}" for kind in ("html", "css")}
     configs = {f"tricks/configs/{path.name}" for path in (checkout / "configs").glob("*.py")}
     assert held == {*package, *configs, *templates, "tricks/py.typed"}
 
