@@ -71,7 +71,7 @@ _OUTSIDE = {
         "pyarrow",
     },
     "tricks.diagnosis": {"jax", "numpy", "scipy", "matplotlib", "jinja2", "tabulate", "tqdm"},
-    "tricks.lectures": {"jax", "optax", "numpy", "scipy", "matplotlib", "jinja2"},
+    "tricks.lectures": {"jax", "optax", "numpy", "scipy", "matplotlib"},
     "tricks.commands": {"absl", "ml_collections"},
     "tricks.__main__": set(),
 }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tricks.diagnosis.report import commands, decision_tree, evidence, pictures, words
+from tricks.diagnosis.report import commands, decision_tree, evidence, pictures, templates, words
 from tricks.diagnosis.report.reading import cleaned, part, split
 
 _SPLITS = ("train", "validation", "test")
@@ -42,15 +42,7 @@ def page(report: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(Path(__file__).parent)
     environment.filters |= {
         "title_of": words.title,
         "spaced": words.spaced,

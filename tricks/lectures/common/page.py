@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tricks.cli.json_files import read_json, unfinished
+from tricks.diagnosis.report import templates
 from tricks.lectures.common.experiment import CHAPTERS
 from tricks.lectures.common.results import RESULT, shown
 
@@ -84,13 +85,4 @@ def number(result: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
+    return templates.environment(Path(__file__).parent).get_template("page.html")
