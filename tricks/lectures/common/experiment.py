@@ -38,6 +38,8 @@ class Claim(NamedTuple):
     """When it is supported, when it is refuted; inconclusive otherwise."""
     source: str = ""
     """Papers."""
+    second_rule: str = ""
+    """Another one, written after the first result was seen, where the first rule proved weak; the first stays."""
 
 
 class Effort(NamedTuple):
@@ -65,6 +67,19 @@ class Effort(NamedTuple):
         return digits if self.quick or self.images == "digits" else mnist
 
 
+class Second(NamedTuple):
+    """What the second rule of a claim makes of the data."""
+
+    verdict: str
+    """`supported`, `refuted` or `inconclusive`."""
+    measured: float
+    """Size of the effect."""
+    interval: tuple[float, float]
+    """Of 95 %."""
+    effect: str
+    """What `measured` is, with its unit."""
+
+
 class Judgement(NamedTuple):
     """What the decision rule makes of the data."""
 
@@ -80,6 +95,8 @@ class Judgement(NamedTuple):
     """What was seen, and where the claim does not hold what is true instead."""
     details: Mapping[str, Any] = {}
     """Other numbers that a reader may ask for."""
+    second: Second | None = None
+    """Where the claim has a second rule."""
 
 
 class Experiment(NamedTuple):

@@ -58,7 +58,9 @@ def page(results: Sequence[Mapping[str, Any]], workdir: Path) -> str:
 def _entry(result: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
     name = result["name"]
     picture = base64.b64encode((workdir / name / f"{name}.png").read_bytes()).decode()
-    return {**result, "picture": f"data:image/png;base64,{picture}", "number": number(result)}
+    second = result.get("second")
+    told = {**second, "number": number(second)} if second else None
+    return {**result, "picture": f"data:image/png;base64,{picture}", "number": number(result), "second": told}
 
 
 def number(result: Mapping[str, Any]) -> str:

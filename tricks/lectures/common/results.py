@@ -77,6 +77,7 @@ def reproduce(
         "effect": judgement.effect,
         "sentence": judgement.sentence,
         "details": dict(judgement.details),
+        "second": _second(experiment, judgement),
         "seeds": kept["data"].get("seeds", []),
         "data": kept["data"].get("examples", ""),
         "quick": effort.quick,
@@ -87,6 +88,13 @@ def reproduce(
     write_json(folder / RESULT, result)
     # As a reader finds it, without numbers that are not finite.
     return dict(read_json(folder / RESULT))
+
+
+def _second(experiment: Experiment, judgement: Judgement) -> dict[str, Any] | None:
+    """The second rule with its verdict."""
+    if judgement.second is None:
+        return None
+    return {"rule": experiment.claim.second_rule, **judgement.second._asdict()}
 
 
 def _require_the_same_size(kept: dict[str, Any] | None, of_runs: dict[str, Any], folder: Path) -> None:
