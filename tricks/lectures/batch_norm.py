@@ -37,7 +37,8 @@ CLAIM = Claim(
     f"on the effect. Supported if on both sets the network without takes more than {_FASTER:g} times the updates, each "
     f"at its best rate, until the mean training loss of {_WINDOW} is at most {_LEVELS[_IMAGES]:g} (badly scaled: "
     f"{_LEVELS[_SCALED]:g}; never counts as {_UPDATES}), and the largest rate whose last {_WINDOW} are as good is with "
-    f"it more than {_LARGER:g} times as large; refuted if one of these is not so. The reason has a verdict of its own, "
+    f"it more than {_LARGER:g} times as large; refuted if one of these is not so; a set on which neither arrives says "
+    f"nothing. The reason has a verdict of its own, "
     f"on the badly scaled images: noise after normalization, which gives every unit another mean and deviation at "
     f"every update, must make the shift larger than it is without normalization. If then more than {_KEPT:g} of the "
     "gain is kept, in the logarithms of updates and of rates both, the reason is refuted; if in neither, supported; "
@@ -211,6 +212,11 @@ def _judge_kept_words(reason: Data) -> str:
     return f"{updates} of the gain in updates and {rates} of that in rates"
 
 
+def _judge_nothing(data: Data, name: str) -> bool:
+    firsts = [data["runs"][kind][name]["first"] for kind in (_WITHOUT, _WITH)]
+    return all(first is None for rows in firsts for row in rows for first in row)
+
+
 def judge(data: Data) -> Judgement:
     """Compares updates and largest rates with and without on both sets; and judges the reason."""
     faster, larger = {}, {}
@@ -219,8 +225,10 @@ def judge(data: Data) -> Judgement:
         larger[name] = statistics.ratio(*(_judge_largest(data, name, kind) for kind in (_WITH, _WITHOUT)))
     reasons = {name: _judge_reason(data, name) for name in _LEVELS}
     reason = reasons[_SCALED]
-    verdicts = [statistics.decide(ratio, _FASTER) for ratio in faster.values()]
-    verdicts += [statistics.decide(ratio, _LARGER) for ratio in larger.values()]
+    verdicts: list[str] = []
+    for name in _LEVELS:
+        both = statistics.decide(faster[name], _FASTER), statistics.decide(larger[name], _LARGER)
+        verdicts += [INCONCLUSIVE] if _judge_nothing(data, name) else both
     tested = np.mean(data["runs"][_WITH][_IMAGES]["tested"], 0)
     effects = "; ".join(
         f"on {name} the network without takes {_judge_words(faster[name])} times the updates, and with it rates up to "

@@ -10,7 +10,7 @@ from tricks.config import Config
 from tricks.data import Dataset
 from tricks.lectures.common import causes, figures, statistics
 from tricks.lectures.common.causes import BY, GAP, LARGER
-from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement, Second
 
 _SEEDS, _DEPTH, _FEW = 5, 20, 1000
 _SHARE = 0.8
@@ -43,6 +43,8 @@ CLAIM = Claim(
     f"less validation loss above {GAP:g} mismatch. Supported if the share of faults named right is above {_SHARE:g} "
     "with its interval (Wilson's), refuted if that is at or below. Remedies are measured, not judged.",
     source="He et al., arXiv 1512.03385: 56 layers against 20.",
+    second_rule="Runs of one kind differ by their seed alone, so they are hardly cases of their own. The same, where "
+    "each kind is one case, named right if all of its runs are.",
 )
 
 
@@ -147,7 +149,15 @@ def judge(data: Data) -> Judgement:
             "test_loss_over_that_without": {name: list(gain) for name, gain in gains.items()},
             "test_error_less_that_without": {name: list(one) for name, one in errors.items()},
         },
+        _judge_kinds(said),
     )
+
+
+def _judge_kinds(said: dict[str, list[str]]) -> Second:
+    right = sum(set(each) == {_FAULTS[name][0]} for name, each in said.items())
+    named = statistics.share(right, len(said))
+    verdict = statistics.decide(named, _SHARE)
+    return Second(verdict, named.value, named.interval, "share of kinds whose fault is named right with every seed")
 
 
 def draw(data: Data) -> Any:

@@ -104,7 +104,7 @@ def judge(data: Data) -> Judgement:
 
 
 def _judge_better(ratio: statistics.Estimate) -> str:
-    better = "L1 is better" if ratio.high <= 1 else "L2 is better" if ratio.low > 1 else "neither is clearly better"
+    better = "L1 is better" if ratio.high < 1 else "L2 is better" if ratio.low > 1 else "neither is clearly better"
     return f"{better}: L1's error is {_judge_range(ratio)} times L2's"
 
 

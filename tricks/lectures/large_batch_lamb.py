@@ -127,6 +127,8 @@ def judge(data: Data) -> Judgement:
     size = data["sizes"][_LARGE]
     ends = {SUPPORTED: "recovers more than half of it", REFUTED: "does not recover half of it"}
     end = ends.get(verdicts[1], "is not shown to recover half of it")
+    if verdicts[0] != SUPPORTED:
+        end = "has no clear loss to recover"
     edges = [
         f"{_WRITTEN[name]} {batch}"
         for batch, chosen in data["compared"].items()

@@ -9,9 +9,9 @@ import numpy as np
 
 from tricks.lectures.common import figures
 from tricks.lectures.common.descent import follow
-from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import INCONCLUSIVE, Claim, Data, Effort, Judgement, Second
 from tricks.lectures.common.results import shown
-from tricks.lectures.common.statistics import all_of, decide, difference, mean
+from tricks.lectures.common.statistics import all_of, decide, difference, mean, ratio
 from tricks.transforms import momentum
 
 _START, _UPDATES = -3.0, 3000
@@ -20,7 +20,7 @@ _DECAYS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 _RATES = tuple((10 ** np.linspace(-2, 0.5, 26)).round(5).tolist())
 _TENFOLD = 10
 _USUAL = _DECAYS.index(0.9)
-_HALF = 0.5
+_HALF, _FASTER = 0.5, 10.0
 _SHOWN = {"minimum": 0.1, "plateau": 0.1}
 # Where the feature lies, how wide or long it is, and the rise of the dent or the logarithm of the slope that is left.
 # No dent is as deep as the bowl.
@@ -37,8 +37,12 @@ CLAIM = Claim(
     f"the share of them with which λ = 0.9 has; and by how much this share exceeds that of gradient descent at ten "
     f"times the rate, which is as fast on an even slope (where the grid has it). Supported if for both kinds the mean "
     f"share over curves is above {_HALF} and the mean excess above 0, with all of their intervals; refuted if one of "
-    f"the four is not.",
+    f"the four is not, inconclusive where no curve stops gradient descent.",
     source="Polyak 1964.",
+    second_rule=f"The share of the first hangs on where the grid of rates begins. Free of that: of each curve the "
+    f"smallest rate with which gradient descent crosses over that with which λ = 0.9 does (the limit of stability "
+    f"where none below it crosses), which an even slope would make {_FASTER:g}. Supported if for both kinds the geometric "
+    f"mean is above {_FASTER:g}, refuted if for one it is not.",
 )
 
 
@@ -171,8 +175,10 @@ def judge(data: Data) -> Judgement:
     """Both kinds, by the share of rates with which momentum crosses, and by how much a larger rate does not."""
     shares, verdicts, details = {}, [], {}
     for feature, crossed in data["crossed"].items():
-        # Where nothing stops there is nothing to cross.
-        gains = np.array(gained(crossed, data["rates"]) or [Gain(0.0, 0.0, 0.0, 0.0)])
+        found = gained(crossed, data["rates"])
+        if not found:
+            return _judge_nothing_stops(feature)
+        gains = np.array(found)
         usual, some, comparable, tenfold = gains.T.tolist()
         shares[feature], excess = mean(usual), difference(comparable, tenfold)
         verdicts += [decide(shares[feature], _HALF), decide(excess, 0.0)]
@@ -191,6 +197,45 @@ def judge(data: Data) -> Judgement:
         f"share of the rates stopping gradient descent with which λ = 0.9 crosses, at the {least}",
         " ".join(_judge_sentence(feature, row) for feature, row in details.items()),
         details,
+        _judge_smallest(data),
+    )
+
+
+def _judge_nothing_stops(feature: str) -> Judgement:
+    told = f"No {feature} stops gradient descent, so there is nothing that momentum could cross."
+    return Judgement(INCONCLUSIVE, float("nan"), (-np.inf, np.inf), "share of the rates with which it crosses", told)
+
+
+def smallest_rates(crossed: Any, rates: Any, decay: int) -> list[float]:
+    """Of each curve the smallest rate that crosses, 1 where none below the limit of stability does.
+
+    Args:
+        crossed: (curves, rates, decays) of 0 and 1.
+        rates: in units of the limit of stability.
+        decay: place of the decay.
+
+    Returns:
+        One for each curve.
+
+    >>> smallest_rates([[[0], [1], [1]], [[0], [0], [1]]], [0.1, 0.5, 2.0], 0)
+    [0.5, 1.0]
+    """
+    below = [place for place, rate in enumerate(rates) if rate < 1]
+    return [min((rates[i] for i in below if curve[i][decay]), default=1.0) for curve in crossed]
+
+
+def _judge_smallest(data: Data) -> Second:
+    ratios = {
+        feature: ratio(*(smallest_rates(crossed, data["rates"], decay) for decay in (0, _USUAL)))
+        for feature, crossed in data["crossed"].items()
+    }
+    least = min(ratios, key=lambda feature: ratios[feature].value)
+    return Second(
+        all_of([decide(one, _FASTER) for one in ratios.values()]),
+        ratios[least].value,
+        ratios[least].interval,
+        f"smallest rate of gradient descent that crosses over that with λ = 0.9, at the {least}"
+        + "".join(f" (at the {other}: {shown(one.value)})" for other, one in ratios.items() if other != least),
     )
 
 

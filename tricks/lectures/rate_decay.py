@@ -9,7 +9,7 @@ import numpy as np
 
 from tricks.lectures.common import figures
 from tricks.lectures.common.descent import follow
-from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
+from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement, Second
 from tricks.lectures.common.results import shown
 from tricks.lectures.common.statistics import all_of, decide, mean, ratio, share
 from tricks.schedules import warmup_decay
@@ -41,6 +41,9 @@ CLAIM = Claim(
     f"within {_THERE:.0%} of the start's distance with that decay, all with all of the interval; refuted if "
     "one of the three is not so.",
     source="Duchi et al. 2011; their Adagrad is root mean square with η / √(t + 1).",
+    second_rule=f"With the decay nothing bursts, so the first rule divides by the {_SETTLED:g} at which a run counts "
+    f"as settled. Free of that: a bowl bursts if its burst is above {_LARGE:g}. Supported if more than half of the "
+    "bowls burst without decay and fewer than half with it, each with all of Wilson's interval; refuted if one is not so.",
 )
 
 
@@ -129,6 +132,18 @@ def judge(data: Data) -> Judgement:
             "median_updates_to_the_goal": arrivals,
             "median_end": {name: float(np.median(values)) for name, values in data["ends"].items()},
         },
+        _judge_shares(without, with_decay),
+    )
+
+
+def _judge_shares(without: list[float], with_decay: list[float]) -> Second:
+    bursting, others = (share(sum(value > _LARGE for value in values), len(values)) for values in (without, with_decay))
+    verdict = all_of([decide(bursting, _HALF), decide(others, _HALF, above=False)])
+    return Second(
+        verdict,
+        bursting.value,
+        bursting.interval,
+        f"share of bowls that burst without decay (with η / √(t + 1): {shown(others.value)})",
     )
 
 
