@@ -58,6 +58,11 @@ def _scales(epochs: tuple[int, int], usable: int) -> dict[str, Any]:
         "level": 0.1,
         "first": {"equal scales": equal[0], "unequal scales": unequal[0]},
         "last": {"equal scales": equal[1], "unequal scales": unequal[1]},
+        # Between the largest rate that works, 0.1, or 0.01 or 0.001, and the next.
+        "finer": {
+            "equal scales": [[(0.2, 0.05), (0.4, None)]] * 2,
+            "unequal scales": [[(2 * 10.0 ** (usable - 4), 0.05), (4 * 10.0 ** (usable - 4), 0.2)]] * 2,
+        },
         "accuracy": {"equal scales": [[0.6, 0.9, 0.95, None]] * 2, "unequal scales": [[0.5, 0.8, None, None]] * 2},
     }
     return {

@@ -35,8 +35,8 @@ CLAIM = Claim(
     f"square arrives in all; refuted if not more, or if it misses one. {_MOST:,} updates are counted for not arriving.",
     source="Duchi et al. 2011, whose sum is a mean here.",
     second_rule=f"The first counts a bowl as reached at the first touch of the goal, which may be left again. The "
-    f"same, where arrived is to be there for {_STAYS:,} updates in a row, counted to the first of them; the one rate of root "
-    "mean square is the best for that.",
+    f"same, where arrived is to be there for {_STAYS:,} updates in a row, counted to the first of them; the one "
+    "rate of root mean square is the best for that.",
 )
 
 

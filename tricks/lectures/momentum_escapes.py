@@ -41,8 +41,8 @@ CLAIM = Claim(
     source="Polyak 1964.",
     second_rule=f"The share of the first hangs on where the grid of rates begins. Free of that: of each curve the "
     f"smallest rate with which gradient descent crosses over that with which λ = 0.9 does (the limit of stability "
-    f"where none below it crosses), which an even slope would make {_FASTER:g}. Supported if for both kinds the geometric "
-    f"mean is above {_FASTER:g}, refuted if for one it is not.",
+    f"where none below it crosses), which an even slope would make {_FASTER:g}. Supported if for both kinds the "
+    f"geometric mean is above {_FASTER:g}, refuted if for one it is not.",
 )
 
 

@@ -43,7 +43,8 @@ CLAIM = Claim(
     source="Duchi et al. 2011; their Adagrad is root mean square with η / √(t + 1).",
     second_rule=f"With the decay nothing bursts, so the first rule divides by the {_SETTLED:g} at which a run counts "
     f"as settled. Free of that: a bowl bursts if its burst is above {_LARGE:g}. Supported if more than half of the "
-    "bowls burst without decay and fewer than half with it, each with all of Wilson's interval; refuted if one is not so.",
+    "bowls burst without decay and fewer than half with it, each with all of Wilson's interval; "
+    "refuted if one is not so.",
 )
 
 
