@@ -215,6 +215,7 @@ def test_the_docs_tell_of_the_claim_its_verdict_and_its_figure(name):
     (verdict,) = set(re.findall(r"\| (supported|refuted|inconclusive) \|", row))
     assert f"**{claim.title}: {verdict}.**" in text
     assert claim.rule in text
+    assert claim.second_rule in text
     assert f"images/lectures/{name}.png" in row
     assert (ROOT / "docs" / "images" / "lectures" / f"{name}.png").is_file()
 
