@@ -1,5 +1,6 @@
 """The variance of the gradients of batches: of means of single examples' gradients, and as training computes them."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,24 +113,25 @@ def as_training(network: Network, examples: Split, rate: float) -> tuple[Any, An
         `gradients(params, state, rows)` of each batch of rows, (batches, size), at the same weights, and
         `descend(params, state, rows)`, the weights and the state after an update by each.
     """
-    features, targets = jnp.asarray(examples.features), jnp.asarray(examples.targets)
     # A key means training; there is no dropout here for which it would matter which key.
     key, slope_of = jax.random.key(0), jax.grad(mean_loss(network.apply, cross_entropy), has_aux=True)
+    every = Batch(jnp.asarray(examples.features), jnp.asarray(examples.targets))
 
-    def of_batch(params: Any, state: Any, rows: jax.Array) -> Any:
-        slope, (state, _) = slope_of(params, state, Batch(features[rows], targets[rows]), key)
-        return slope, state
+    # All examples are an argument, since a program takes long to compile with so large a constant.
+    @jax.jit
+    def of_batches(every: Batch, params: Any, state: Any, rows: jax.Array) -> Any:
+        def of_batch(one: jax.Array) -> Any:
+            return slope_of(params, state, jax.tree.map(lambda a: a[one], every), key)[0]
+
+        return jax.lax.map(of_batch, rows)
 
     @jax.jit
-    def gradients(params: Any, state: Any, rows: jax.Array) -> Any:
-        return jax.lax.map(lambda one: of_batch(params, state, one)[0], rows)
-
-    @jax.jit
-    def descend(params: Any, state: Any, rows: jax.Array) -> Any:
+    def after(every: Batch, params: Any, state: Any, rows: jax.Array) -> Any:
         def update(carry: Any, one: jax.Array) -> tuple[Any, None]:
-            slope, state = of_batch(*carry, one)
-            return (jax.tree.map(lambda w, g: w - rate * g, carry[0], slope), state), None
+            params, state = carry
+            slope, (state, _) = slope_of(params, state, jax.tree.map(lambda a: a[one], every), key)
+            return (jax.tree.map(lambda w, g: w - rate * g, params, slope), state), None
 
         return jax.lax.scan(update, (params, state), rows)[0]
 
-    return gradients, descend
+    return functools.partial(of_batches, every), functools.partial(after, every)
