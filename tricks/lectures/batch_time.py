@@ -87,6 +87,9 @@ def judge(data: Data) -> Judgement:
     of_processes = _judge_effects(data, over_processes=True)
     medians = np.median(data["seconds"][all_cores], 0)
     flat = longest_flat(data["sizes"][all_cores], medians.tolist(), _SAME)
+    busy, processes = data["cores_busy"], len(set(data["process"][all_cores]))
+    # Of an accelerator it is not the cores that count.
+    kept = f" The {processes} processes kept {shown(min(busy))} to {shown(max(busy))} cores busy."
     says = "But a batch costs time from the first examples on: " if verdicts[0] == REFUTED else ""
     return Judgement(
         all_of(verdicts),
@@ -97,7 +100,8 @@ def judge(data: Data) -> Judgement:
         f"{_MANY} {shown(update.value)} times. {says}{flat} is the largest batch whose update takes less than "
         f"{_SAME:g} times as long as that of one example. With a call from Python for each update, which takes time of "
         f"its own, {_FEW} take {shown(called.value)} times as long as one; an example at a time, {shown(grown.value)} "
-        f"times. An epoch at a batch of 1 takes {shown(epoch.value)} times as long as at {_MANY}.",
+        f"times. An epoch at a batch of 1 takes {shown(epoch.value)} times as long as at {_MANY}."
+        + (kept if data["device"].endswith(" cores") else ""),
         {
             "verdicts": dict(zip(_PARTS, verdicts, strict=True)),
             "epoch_ratio": epoch,
@@ -112,8 +116,7 @@ def judge(data: Data) -> Judgement:
             all_of(_judge_thresholds(of_processes)),
             of_processes[0].value,
             of_processes[0].interval,
-            f"time of an update at a batch of {_FEW} over that at 1, on all cores, over "
-            f"{len(set(data['process'][all_cores]))} processes",
+            f"time of an update at a batch of {_FEW} over that at 1, on all cores, over {processes} processes",
         ),
     )
 
