@@ -193,7 +193,7 @@ def _judge_real_batches(real: Data) -> tuple[Second, dict[str, Any], str]:
     effect = f"slope of log variance of real batches, with batch normalization, {point} (the one farther from -1)"
     sentence = f"With batch normalization the variance of real batches goes with the power {' and '.join(told)}."
     if any(one["small"].high < min(one["large"].low, -1) for one in slopes.values()):
-        sentence += " There the mean and the deviation of a small batch are noisy too, beside its choice of examples."
+        sentence += " In small batches the means and deviations that normalize are noisy too."
     return Second(all_of(verdicts), far.value, far.interval, effect), slopes, sentence
 
 
