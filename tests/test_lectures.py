@@ -45,6 +45,7 @@ def test_the_rule_finds_the_known_answer(name, verdict):
     assert found.interval[0] <= found.measured <= found.interval[1]
     assert found.sentence.endswith(".")
     assert found.effect
+    assert (found.second is None) == (not experiment.claim.second_rule)
     json.dumps(dict(found.details))
 
 

@@ -1,14 +1,19 @@
 """Statistics of the experiments on batches, on data with a known answer."""
 
+import copy
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lectures_known.batches import KNOWN
-from tricks import losses
+from conftest import run_python
+from lectures_known.batches import KNOWN, SECOND
+from tricks import losses, models
+from tricks.data import Split
 from tricks.lectures import batch_time, gradient_noise, large_batch_lamb, sharp_minima
+from tricks.lectures.common import batch_gradients, experiment, noisy_normalization, paths, update_times
 
 
 @pytest.fixture(scope="module")
@@ -21,23 +26,102 @@ def gradients():
 @pytest.mark.parametrize("replaced", [True, False])
 def test_variance_of_a_batch_is_that_of_the_formula(gradients, replaced):
     sizes = [1, 5, 20, 40]
-    found = gradient_noise.variances(gradients, sizes, 4000, np.random.default_rng(0), replaced=replaced)
+    found = batch_gradients.variances_of_means(gradients, sizes, 4000, np.random.default_rng(0), replaced=replaced)
     expected = [5 / size * (1 if replaced else (40 - size) / 39) for size in sizes]
     np.testing.assert_allclose(found, expected, rtol=0.08, atol=1e-12)
 
 
 def test_variance_is_that_of_batches_that_are_taken_one_by_one(gradients):
-    (found,) = gradient_noise.variances(gradients, [3], 5, np.random.default_rng(1), replaced=True)
+    (found,) = batch_gradients.variances_of_means(gradients, [3], 5, np.random.default_rng(1), replaced=True)
     rows = np.random.default_rng(1).integers(len(gradients), size=(5, 3))
     means = [gradients[row].mean(0) for row in rows]
     expected = np.mean([np.sum((one - gradients.mean(0)) ** 2) for one in means])
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_variance_over_draws_is_without_bias():
+    generator = np.random.default_rng(0)
+    leaves = {"kernel": generator.normal(3, 2, (5, 4, 3)), "bias": generator.normal(size=(5, 2))}
+    expected = sum(np.var(leaf, axis=0, ddof=1).sum() for leaf in leaves.values())
+    assert batch_gradients.spread(leaves) == pytest.approx(expected, rel=1e-12)
+    # Distances 2, 0, 2 from the mean: 8 over two.
+    assert batch_gradients.spread(np.array([[0.0], [2.0], [4.0]])) == 4
+
+
+def test_variance_of_drawn_batches_is_that_of_a_set_without_end(gradients):
+    sizes, generator = [4, 20, 39], np.random.default_rng(0)
+    found = batch_gradients.variances_of_batches(lambda rows: gradients[rows].mean(1), 40, sizes, 4000, generator)
+    np.testing.assert_allclose(found, [5 / size for size in sizes], rtol=0.08)
+
+
+def test_the_gradient_of_a_real_batch_has_the_statistics_of_the_batch():
+    network = models.multilayer_perceptron(input_size=3, output_size=2, hidden_sizes=(4,), batch_norm=True)
+    params, state = network.init(jax.random.key(0))
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(6, 3)).astype(np.float32), np.array([0, 1, 0, 1, 1, 0], np.int32)
+    gradients, descend = batch_gradients.as_training(network, Split(x, y), 0.5)
+
+    def by_hand(params, rows):
+        def loss(params):
+            outputs, _ = noisy_normalization.forward(params, x[rows])
+            return -jnp.mean(jax.nn.log_softmax(outputs)[np.arange(len(rows)), y[rows]])
+
+        return jax.grad(loss)(params)
+
+    rows = np.array([[0, 1, 2, 3], [2, 5, 4, 1]])
+    expected = [by_hand(params, row) for row in rows]
+    jax.tree.map(
+        lambda found, *each: np.testing.assert_allclose(found, np.stack(each), rtol=1e-4, atol=1e-6),
+        gradients(params, state, rows),
+        *expected,
+    )
+    for row in rows:
+        params = jax.tree.map(lambda w, g: w - 0.5 * g, params, by_hand(params, row))
+    first, _ = network.init(jax.random.key(0))
+    jax.tree.map(
+        lambda found, w: np.testing.assert_allclose(found, w, rtol=1e-4, atol=1e-5),
+        descend(first, state, rows)[0],
+        params,
+    )
+
+
+@pytest.mark.parametrize(("name", "verdict"), SECOND)
+def test_a_second_rule_has_a_verdict_of_its_own(name, verdict):
+    second = experiment.load(name).judge(KNOWN[name][verdict]).second
+    assert second.verdict == SECOND[name, verdict]
+    assert second.interval[0] <= second.measured <= second.interval[1]
+
+
+def test_the_second_slope_is_that_of_the_farther_point():
+    data = copy.deepcopy(KNOWN["gradient_noise"]["supported"])
+    sizes = data["real"]["sizes"]
+    start, trained = gradient_noise._POINTS
+    for point, powers in ((start, (-1.0, -1.1, -1.2)), (trained, (-1.0, -1.01, -0.99))):
+        data["real"]["variances"][point] = [[7 * size**power for size in sizes] for power in powers]
+    judged = gradient_noise.judge(data)
+    # Student's t of two degrees is 4.3027, and the deviation 0.1.
+    half = 4.3027 * 0.1 / math.sqrt(3)
+    np.testing.assert_allclose(
+        [judged.second.measured, *judged.second.interval], [-1.1, -1.1 - half, -1.1 + half], rtol=1e-4
+    )
+    assert judged.second.verdict == "inconclusive"
+    assert "at the start" in judged.second.effect
+    assert "goes with the power -1.1 at the start and -1 after training." in judged.sentence
+
+
+def test_a_line_that_bends_is_told_in_two_parts():
+    data = copy.deepcopy(KNOWN["gradient_noise"]["supported"])
+    bent = [4.0**-2, 8.0**-2, 16.0**-2, 32.0**-2, 32.0**-2 / 2, 32.0**-2 / 4, 32.0**-2 / 8]
+    data["real"]["variances"] = {point: [bent, [2 * one for one in bent]] for point in gradient_noise._POINTS}
+    # Least squares through 0, -2, -4, -6, -7, -8, -9 at 0 to 6: -42/28.
+    assert "(up to 32 -2, from there -1) at the start" in gradient_noise.judge(data).sentence
+    assert gradient_noise.judge(data).second.measured == pytest.approx(-1.5)
+
+
 def test_length_over_distance_of_a_zigzag():
     path = np.array([[step, step % 2] for step in range(5)], float)
-    assert gradient_noise.length_over_distance(path) == pytest.approx(math.sqrt(2))
-    assert gradient_noise.length_over_distance(path[:, :1]) == pytest.approx(1)
+    assert paths.length_over_distance(path) == pytest.approx(math.sqrt(2))
+    assert paths.length_over_distance(path[:, :1]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +139,45 @@ def test_an_epoch_takes_the_time_of_its_updates():
     assert judged.details["epoch_ratio"].value == pytest.approx(1024 * 101 / 1124)
 
 
+def test_each_process_counts_once_however_many_rounds_it_has():
+    data = copy.deepcopy(KNOWN["batch_time"]["supported"])
+    way = "all cores"
+    data["sizes"][way] = [1, 16, 1024]
+    data["seconds"][way] = [[1.0, times, 100.0] for times in (1.0, 2.0, 4.0, 8.0)]
+    data["process"][way] = [0, 0, 0, 1]
+    judged = batch_time.judge(data)
+    assert judged.measured == pytest.approx(64 ** (1 / 4))
+    # Of the processes 2 and 8, whose logarithms are ln 4 ± ln 2; Student's t of one degree is 12.706.
+    expected = [4, 4 / 2**12.7062, 4 * 2**12.7062]
+    np.testing.assert_allclose([judged.second.measured, *judged.second.interval], expected, rtol=1e-4)
+    assert judged.second.effect.endswith("over 2 processes")
+
+
+def test_one_process_leaves_the_second_rule_open():
+    data = copy.deepcopy(KNOWN["batch_time"]["supported"])
+    data["process"] = {way: [0] * len(numbers) for way, numbers in data["process"].items()}
+    judged = batch_time.judge(data)
+    assert (judged.verdict, judged.second.verdict) == ("supported", "inconclusive")
+
+
+def test_a_process_of_its_own_has_the_devices_of_the_one_that_asks_or_one_core():
+    code = """
+import functools, os, jax
+from tricks.lectures.common.update_times import in_a_process
+jax.config.update("jax_num_cpu_devices", 3)
+print(in_a_process(jax.device_count), *in_a_process(functools.partial(os.sched_getaffinity, 0), one_core=True))
+"""
+    done = run_python("-c", code, XLA_FLAGS="")
+    assert (done.status, done.output.split()[0]) == (0, "[3]"), done.error
+    assert len(done.output.split()[1:]) == 1
+
+
 def test_an_update_of_examples_one_by_one_is_that_of_the_batch():
     def loss_fn(w, batch):
         return jnp.mean((batch.features @ w - batch.targets) ** 2)
 
     examples = losses.Batch(jnp.arange(10.0).reshape(5, 2), jnp.arange(5.0))
-    one, other = (batch_time.updates(loss_fn, 3, way, jnp.ones(2), examples, 2) for way in (False, True))
+    one, other = (update_times.updates(loss_fn, 3, way, jnp.ones(2), examples, 2) for way in (False, True))
     # The second batch begins at example 3 % 3 = 0 again.
     w, x, y = np.ones(2), np.arange(6.0).reshape(3, 2), np.arange(3.0)
     for _ in range(2):

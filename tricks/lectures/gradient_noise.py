@@ -1,5 +1,6 @@
 """How noisy the gradient of a batch is against its size, and the paths that follow."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,14 +11,18 @@ from jax.flatten_util import ravel_pytree
 
 from tricks import data as data_sets
 from tricks import losses, models
-from tricks.lectures.common import figures
-from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement
+from tricks.lectures.common import figures, starts
+from tricks.lectures.common.batch_gradients import as_training, variances_of_batches, variances_of_means
+from tricks.lectures.common.experiment import Claim, Data, Effort, Judgement, Second
+from tricks.lectures.common.paths import in_plane, length_over_distance
 from tricks.lectures.common.results import shown
-from tricks.lectures.common.statistics import Estimate, all_of, decide, mean, slope
+from tricks.lectures.common.statistics import Estimate, all_of, decide, difference, mean, slope
 
 _SLOPE, _FACTOR = 0.1, 0.1
 _HIDDEN, _RATE, _KEPT = (32,), 0.005, 5
 _POINTS = ("at the start", "after training")
+_LOWERED = 0.05
+_REAL_HIDDEN, _REAL_RATE, _REAL_BATCH, _SMALLEST, _LARGEST = (64, 64), 0.1, 64, 4, 1024
 
 CLAIM = Claim(
     title="The variance of a batch's gradient falls as one over its size",
@@ -31,6 +36,14 @@ CLAIM = Claim(
     "σ²/B (N − B)/(N − 1). Supported if the intervals of 95 % over seeds lie inside for both points; refuted if one "
     "lies outside.",
     source="McCandlish et al., arXiv 1812.06162, for the noise scale.",
+    second_rule="The first rule takes means of the gradients of single examples, and tests the drawing more than the "
+    f"claim. So: two hidden layers of {_REAL_HIDDEN[0]} units with batch normalization, where the gradient of a batch, "
+    "as training computes it, is not a mean over examples. At the start, and after a short training by batches of "
+    f"{_REAL_BATCH}, batches of {_SMALLEST} to {_LARGEST} (up to a quarter of the examples) are drawn without "
+    "replacement from all training examples. The variance, without bias, is the squared distance from the mean "
+    "gradient of batches of that size, divided by (N − B)/(N − 1). Supported if the intervals of 95 % over seeds of "
+    f"the slope of log variance against log batch size lie within -1 ± {_SLOPE:g} at both points; refuted if one lies "
+    "outside.",
 )
 
 
@@ -58,11 +71,11 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         wander["1"].append(length_over_distance(np.asarray(one)))
         wander["all"].append(length_over_distance(np.asarray(every)))
         if not drawn:
-            drawn = _in_plane([np.asarray(one)[::_KEPT], np.asarray(every)[::_KEPT]])
+            drawn = in_plane([np.asarray(one)[::_KEPT], np.asarray(every)[::_KEPT]])
         for point, weights in zip(_POINTS, (vector, every[-1]), strict=True):
             gradients = per_example(weights, batch)
             for name, replaced in (("with", True), ("without", False)):
-                found[name][point].append(variances(gradients, sizes, draws, generator, replaced=replaced))
+                found[name][point].append(variances_of_means(gradients, sizes, draws, generator, replaced=replaced))
             centre = jnp.mean(gradients, axis=0, keepdims=True)
             found["of_one"][point].append(float(jnp.sum((gradients - centre) ** 2) / count))
             found["signal"][point].append(float(jnp.sum(centre**2)))
@@ -75,58 +88,29 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         "wander": wander,
         "paths": drawn,
         **found,
+        "real": _of_real_batches(effort, training_set, seeds, note),
     }
 
 
-def variances(
-    gradients: Any, sizes: Sequence[int], draws: int, generator: np.random.Generator, *, replaced: bool
-) -> list[float]:
-    """Mean squared distance of the mean gradient of a batch from that of all examples, for each batch size.
-
-    Args:
-        gradients: (examples, parameters), of single examples.
-        sizes: of the batches.
-        draws: batches of each size.
-        generator: of the draws.
-        replaced: whether an example may be drawn more than once for a batch.
-
-    Returns:
-        For each size its variance, summed over parameters.
-
-    >>> one = variances(np.array([[1.0], [-1.0]]), [2], 10, np.random.default_rng(0), replaced=False)
-    >>> one
-    [0.0]
-    """
-    count = len(gradients)
-    centred = gradients - gradients.mean(0, keepdims=True)
-    # Of deviation = weights @ centred, squared: a product of examples by examples once, for all draws.
-    products = np.asarray(centred @ centred.T, np.float64)
-    found = []
-    for size in sizes:
-        if replaced:
-            rows = generator.integers(count, size=(draws, size))
-        else:
-            rows = np.argsort(generator.random((draws, count)), axis=1)[:, :size]
-        weights = np.zeros((draws, count))
-        np.add.at(weights, (np.arange(draws)[:, None], rows), 1 / size)
-        found.append(float(np.mean(np.sum((weights @ products) * weights, axis=1))))
-    return found
-
-
-def length_over_distance(path: np.ndarray) -> float:
-    """Length of a path over the distance of its ends: 1 for a straight one.
-
-    Args:
-        path: (points, parameters).
-
-    Returns:
-        1 or more.
-
-    >>> length_over_distance(np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]]))
-    1.4
-    """
-    steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    return float(np.sum(steps) / np.linalg.norm(path[-1] - path[0]))
+def _of_real_batches(effort: Effort, split: Any, seeds: list[int], note: Callable[[str], None]) -> dict[str, Any]:
+    """Variances of the gradients of batches of all examples, by a network with batch normalization."""
+    examples = starts.flat(split, len(split.targets))
+    count, draws, updates = len(examples.targets), effort.pick(64, 16), effort.pick(400, 40)
+    largest = min(_LARGEST, count // 4)
+    sizes = [2**power for power in range(largest.bit_length()) if _SMALLEST <= 2**power <= largest]
+    network = models.multilayer_perceptron(
+        input_size=examples.features.shape[1], output_size=10, hidden_sizes=_REAL_HIDDEN, batch_norm=True
+    )
+    gradients, descend = as_training(network, examples, _REAL_RATE)
+    found: dict[str, Any] = {point: [] for point in _POINTS}
+    for seed, rows in zip(seeds, starts.batches(seeds, count, _REAL_BATCH, updates), strict=True):
+        note(f"batch normalization, seed {seed}")
+        begun = network.init(jax.random.key(seed))
+        for number, weights in enumerate((begun, descend(*begun, rows))):
+            taken = functools.partial(gradients, *weights)
+            generator = np.random.default_rng([seed, number])
+            found[_POINTS[number]].append(variances_of_batches(taken, count, sizes, draws, generator))
+    return {"sizes": sizes, "examples": count, "draws": draws, "updates": updates, "variances": found}
 
 
 def _functions(loss_fn: Any, unravel: Callable[[Any], Any]) -> tuple[Any, Any]:
@@ -152,22 +136,9 @@ def _functions(loss_fn: Any, unravel: Callable[[Any], Any]) -> tuple[Any, Any]:
     return per_example, descend
 
 
-def _in_plane(paths: Sequence[np.ndarray]) -> dict[str, Any]:
-    points = np.concatenate(paths)
-    centred = points - points.mean(0, keepdims=True)
-    _, values, directions = np.linalg.svd(centred, full_matrices=False)
-    flat = centred @ directions[:2].T
-    of_path = np.split(flat - flat[:1], [len(paths[0])])
-    return {
-        "1": of_path[0].tolist(),
-        "all": of_path[1].tolist(),
-        "shares": (values[:2] ** 2 / np.sum(values**2)).tolist(),
-    }
-
-
 def judge(data: Data) -> Judgement:
     """Slopes over seeds, and the share of the variance that drawing without replacement leaves."""
-    slopes = {point: mean([_judge_slope(data, one) for one in data["with"][point]]) for point in _POINTS}
+    slopes = {point: mean([_judge_slope(data["sizes"], one) for one in data["with"][point]]) for point in _POINTS}
     size, count = data["sizes"][-1], data["count"]
     expected = (count - size) / (count - 1) / size
     factors = {
@@ -178,6 +149,7 @@ def judge(data: Data) -> Judgement:
     verdicts += [_judge_within(one, 1.0, _FACTOR) for one in factors.values()]
     trained = slopes[_POINTS[1]]
     scales = {point: float(np.mean(np.divide(data["of_one"][point], data["signal"][point]))) for point in _POINTS}
+    second, real, told = _judge_real_batches(data["real"])
     length = {name: float(np.mean(data["wander"][name])) for name in ("1", "all")}
     return Judgement(
         all_of(verdicts),
@@ -189,13 +161,44 @@ def judge(data: Data) -> Judgement:
         f"{shown(factors[_POINTS[1]].value)} times the variance that the finite set predicts. Noise and gradient are "
         f"of the same size at a batch of {shown(scales[_POINTS[0]])} at the start and {shown(scales[_POINTS[1]])} "
         f"after training. In {data['updates']} updates the path is {shown(length['1'])} times as long as the distance "
-        f"of its ends at a batch of 1, and {shown(length['all'])} times with all examples.",
-        {"slopes": slopes, "factors": factors, "noise_scale": scales, "length_over_distance": length},
+        f"of its ends at a batch of 1, and {shown(length['all'])} times with all examples. {told}",
+        {
+            "slopes": slopes,
+            "factors": factors,
+            "noise_scale": scales,
+            "length_over_distance": length,
+            "slopes_with_batch_normalization": real,
+        },
+        second,
     )
 
 
-def _judge_slope(data: Data, variances: Sequence[float]) -> float:
-    return slope(np.log(data["sizes"]).tolist(), np.log(variances).tolist()).value
+def _judge_real_batches(real: Data) -> tuple[Second, dict[str, Any], str]:
+    """The second rule, the slopes of all sizes, of the small and of the large ones, and a sentence of them."""
+    sizes, half = real["sizes"], len(real["sizes"]) // 2
+    slopes, told = {}, []
+    for point in _POINTS:
+        # The size in the middle belongs to both.
+        every, small, large = (
+            [_judge_slope(sizes[part], one[part]) for one in real["variances"][point]]
+            for part in (slice(None), slice(half + 1), slice(half, None))
+        )
+        slopes[point] = {"all": mean(every), "small": mean(small), "large": mean(large)}
+        bend = difference(large, small)
+        bends = f" (up to {sizes[half]} {shown(mean(small).value)}, from there {shown(mean(large).value)})"
+        told.append(f"{shown(mean(every).value)}{bends if bend.low > 0 or bend.high < 0 else ''} {point}")
+    verdicts = [_judge_within(one["all"], -1.0, _SLOPE) for one in slopes.values()]
+    point = max(_POINTS, key=lambda name: abs(slopes[name]["all"].value + 1))
+    far = slopes[point]["all"]
+    effect = f"slope of log variance of real batches, with batch normalization, {point} (the one farther from -1)"
+    sentence = f"With batch normalization the variance of real batches goes with the power {' and '.join(told)}."
+    if any(one["small"].high < min(one["large"].low, -1) for one in slopes.values()):
+        sentence += " In small batches the means and deviations that normalize are noisy too."
+    return Second(all_of(verdicts), far.value, far.interval, effect), slopes, sentence
+
+
+def _judge_slope(sizes: Sequence[int], variances: Sequence[float]) -> float:
+    return slope(np.log(sizes).tolist(), np.log(variances).tolist()).value
 
 
 def _judge_within(estimate: Estimate, middle: float, half: float) -> str:
@@ -214,9 +217,10 @@ def draw(data: Data) -> Any:
     left.plot(shown_sizes, 1 / shown_sizes, "-", color="0.4", linewidth=1, label="1/B")
     rest = (data["count"] - shown_sizes) / (data["count"] - 1) / shown_sizes
     left.plot(shown_sizes, rest, ":", color="0.2", linewidth=1.5, label="(N − B)/(N − 1)/B")
+    _draw_real_batches(left, data["real"])
     left.set(xscale="log", yscale="log", xlabel="batch size B (examples)", ylabel="variance over that of one example")
-    left.set(title=f"noise of the gradient, {len(data['seeds'])} seeds", ylim=(0.2 / data["count"], 3))
-    left.legend(fontsize=11)
+    left.set(title=f"noise of the gradient, {len(data['seeds'])} seeds", ylim=(_LOWERED / data["count"] / 500, 3))
+    left.legend(fontsize=11, loc="lower left")
     for kind, (name, size) in enumerate((("1", 1), ("all", data["count"]))):
         label = f"B = {size}: {shown(data['wander'][name][0])} times as long as its ends are apart"
         path = np.asarray(data["paths"][name])
@@ -232,3 +236,13 @@ def draw(data: Data) -> Any:
     right.margins(y=0.25)
     right.legend(loc="upper left", fontsize=11)
     return figure
+
+
+def _draw_real_batches(axis: Any, real: Data) -> None:
+    """Below the others, so that they can be told apart; 1/B at their largest size, where no example stands alone."""
+    sizes = np.asarray(real["sizes"])
+    for kind, point in enumerate(_POINTS, 4):
+        variances = np.asarray(real["variances"][point])
+        lowered = _LOWERED * variances / variances[:, -1:] / sizes[-1]
+        figures.band(axis, sizes.tolist(), lowered.tolist(), kind, f"{point}, batch normalization (× {_LOWERED:g})")
+    axis.plot(sizes, _LOWERED / sizes, "-", color="0.4", linewidth=1)
