@@ -27,10 +27,12 @@ except ValueError as error:
     sys.exit(2)
 
 from tricks import config, paths
-from tricks.cli import compilation_cache, convolutions, invocation, option_flags, screen, shipped
+from tricks.cli import compilation_cache, convolutions, invocation, job, option_flags, screen, shipped
 from tricks.errors import DivergedError, UserError
 
 DONE, MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
+# What collective operations say where a process is lost.
+_OF_OTHERS = re.compile("Gloo|NCCL|[Cc]oordination|Connection (reset|closed)|heartbeat")
 _of_own_functions: list[tuple[str, Any]] = []  # Options that were given, by their fields.
 
 
@@ -66,22 +68,29 @@ def run(
         compilation_cache.enable()
         convolutions.enable()
         status = main(arguments) or DONE
+        job.leave()
     except (UserError, flags.Error) as error:
         status = _fail(error, MISTAKE)
     except DivergedError as error:
-        status = _fail(error, DIVERGED)
+        # It is the same in all processes of a job.
+        status = _fail(error, DIVERGED, alone=False)
     except OSError as error:
         if error.errno is None:
             raise
         status = _fail(error, MISTAKE)
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if job.is_joined() and _OF_OTHERS.search(str(error)):
+            job.hear_why()
         if not isinstance(error, MemoryError) and not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
         status = _fail(UserError("out of memory; choose a smaller network or data.batch_size"), MISTAKE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        job.fail("interrupted", INTERRUPTED)
         status = INTERRUPTED
     except Exception as error:
+        if job.is_joined() and _OF_OTHERS.search(str(error)):
+            job.hear_why()
         # JAX_DEBUG_NANS has a private kind of its own for what was compiled beforehand.
         if "FloatingPointError" not in type(error).__name__:
             raise
@@ -109,8 +118,14 @@ def _silence_threads() -> None:
     sys.unraisablehook = lambda arguments: None
 
 
-def _fail(error: Exception, status: int) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(error: Exception, status: int, *, alone: bool = True) -> int:
+    message = " ".join(str(error).split())
+    if alone or job.is_first():
+        print(f"error: {message}", file=sys.stderr)
+    if alone:
+        job.fail(message, status)
+    else:
+        job.leave()
     # What libraries leave for the end fails again, at length.
     logging.disable()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115

@@ -6,14 +6,22 @@ import os
 import sys
 from typing import Any
 
+_silent: list[bool] = []
+
 
 def say(text: str) -> None:
-    """Prints a line at once.
+    """Prints a line at once, unless this process is to be silent.
 
     Args:
         text: the line.
     """
-    print(text, flush=True)
+    if not _silent:
+        print(text, flush=True)
+
+
+def silence() -> None:
+    """Has this process say nothing: of several the first one speaks."""
+    _silent.append(True)
 
 
 def secure() -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from tricks.cli import invocation, screen
+from tricks.cli import invocation, screen, supervision
 
 # The modules of this package, and what each does.
 _COMMANDS = {
@@ -18,6 +18,8 @@ _COMMANDS = {
     "reproduce": "puts the lectures' claims to the test",
     "prepare": "prepares a data set of TensorFlow Datasets, once",
 }
+# They may be run by several processes together.
+_TOGETHER = ("train",)
 _DONE, _MISTAKE, _INTERRUPTED = 0, 2, 130
 
 
@@ -52,6 +54,8 @@ def run(name: str) -> None:
         name: of one of the modules here.
     """
     _end_quietly_at_signals()
+    if name in _TOGETHER:
+        supervision.of_several(sys.argv[1:])
     if name in ("diagnose", "reproduce"):
         # Its matrices are small: two threads spin, and wait for each other, longer than they compute.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tricks.cli import job
 from tricks.training import curves, records
 
 _NEEDED = "matplotlib.backends.backend_agg"
@@ -25,7 +26,7 @@ class Artist:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._order: dict[str, Any] | None = None
-        if _NEEDED not in sys.modules:
+        if _NEEDED not in sys.modules and job.is_first():
             command = [sys.executable, "-c", f"from {__name__} import draw_when_told; draw_when_told()"]
             none = subprocess.DEVNULL
             with contextlib.suppress(OSError):

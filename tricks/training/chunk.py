@@ -30,8 +30,8 @@ def rows_of(examples: Any, rows: jax.Array) -> Any:
     """The examples of a batch.
 
     Args:
-        examples: pytree of arrays (n, ...).
-        rows: (batch,) of them.
+        examples: pytree of arrays (n, ...), or (steps, batch, ...).
+        rows: (batch,) of them; or a step.
 
     Returns:
         Pytree of arrays (batch, ...).
@@ -56,8 +56,8 @@ def run(
         static: what is fixed.
         hyper: the numbers.
         state: before the first of the steps.
-        examples: a `Batch` of arrays (n, ...) on the device, or what else `gather` takes.
-        indices: (steps, batch) rows of the examples.
+        examples: a `Batch` of arrays (n, ...) on the device, or (steps, batch, ...), or what else `gather` takes.
+        indices: (steps, batch) rows of the examples; or (steps,), of steps.
         first: step of the chunk to begin with; a number, or traced: then one program serves for every part of a chunk.
         last: step of the chunk before which to end; None for all.
         gather: `gather(examples, rows) -> Batch`.

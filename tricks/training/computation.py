@@ -142,12 +142,14 @@ def _watched(found: Programs, static: Static, numbers: Hyper, split: Split, seed
 
 
 def _chunk_shapes(split: Split, plan: Plan, length: int, static: Static, on_device: bool) -> tuple[Any, ...]:
-    rows = len(split.targets) if on_device else length * plan.batch_size
-    replicated = NamedSharding(static.mesh, PartitionSpec())
+    replicated, by_batch = NamedSharding(static.mesh, PartitionSpec()), feed.by_batch(static.mesh)
+    shape, sharding = ((len(split.targets),), replicated) if on_device else ((length, plan.batch_size), by_batch)
     examples = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype, sharding=replicated), Batch(*split)
+        lambda a: jax.ShapeDtypeStruct((*shape, *a.shape[1:]), a.dtype, sharding=sharding), Batch(*split)
     )
-    return examples, jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=feed.by_batch(static.mesh))
+    if on_device:
+        return examples, jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
+    return examples, jax.ShapeDtypeStruct((length,), np.int32, sharding=replicated)
 
 
 def _block_shapes(block: evaluation.Block, static: Static) -> Any:

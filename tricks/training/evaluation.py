@@ -12,6 +12,7 @@ from tricks.data import Split
 from tricks.losses import Batch, Loss, loss_first
 from tricks.models import Network
 from tricks.training.feed import by_batch
+from tricks.training.placement import put
 from tricks.training.state import Weights
 
 _BATCH = 1024
@@ -93,7 +94,7 @@ def blocks(split: Split, mesh: Mesh, *, on_device: bool = True, most: int = _BAT
         rows = np.r_[rows, np.zeros(padding, rows.dtype)]
         batches = jax.tree.map(lambda a, rows=rows: a[rows].reshape(-1, batch, *a.shape[1:]), Batch(*split))
         found.append(Block(batches, counts))
-    return [jax.device_put(block, by_batch(mesh)) for block in found] if on_device else found
+    return [put(block, by_batch(mesh)) for block in found] if on_device else found
 
 
 def means(
@@ -111,7 +112,10 @@ def means(
     Returns:
         For each measure its mean.
     """
-    found = [sums_of(weights, jax.device_put(block, by_batch(mesh))) for block in blocks]
+    sharding = by_batch(mesh)
+    found = [
+        sums_of(weights, block if isinstance(block.counts, jax.Array) else put(block, sharding)) for block in blocks
+    ]
     parts: list[dict[str, Any]] = jax.device_get(found)
     means = {name: float(sum(part[name].astype(np.float64).sum() for part in parts) / examples) for name in parts[0]}
     return loss_first(means)

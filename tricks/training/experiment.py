@@ -1,22 +1,22 @@
 """From a config to a run directory: loads, builds, trains, tests, reports."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
 import optax
 
 from tricks import config as configuration
+from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, records, report, run_directory, sources
+from tricks.training import computation, loop, outputs, report, run_directory, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
-from tricks.training.events import Events
 from tricks.training.interrupt import catch_interrupts
 from tricks.training.loop import Rules, Sinks, to_all
-from tricks.training.progress import Bar
 from tricks.training.records import Record
 from tricks.training.saver import Saver
 from tricks.training.setup import Setup, inspector, set_up
@@ -52,8 +52,10 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
     # Ready before anything is written, so that a model too large for the memory leaves nothing behind.
     first = jax.block_until_ready(computed.start())
     opened = run_directory.opened(workdir, configuration.flatten(config))
-    with opened as resuming, catch_interrupts() as interrupted:
-        sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
+    with opened if job.is_first() else nullcontext() as found, catch_interrupts() as interrupted:
+        resuming = job.share("resuming", found)[0]
+        if job.is_first():
+            sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
         parameters = optax.tree.size(first.train.params)
         report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.rules.steps_per_epoch)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
@@ -106,21 +108,16 @@ def _run_in(
     saver = Saver(workdir / "checkpoints")
     restored = saver.restore(first) if resuming else None
     state, spent = restored or (first, {"seconds": 0.0, "best_seconds": 0.0})
-    first_step = int(state.train.step)
-    if restored:
-        say(f"resuming {workdir} at step {first_step} of {rules.total_steps}")
-        if all(line.step != first_step for line in records.read(workdir)):
-            say(f"{workdir / records.FILE} lacks records up to step {first_step}; the curves will lack them too")
     clock = report.Clock(spent, int(state.stopping.best_step))
-    writer = records.Writer(workdir, first_step if restored else -1)
-    events = Events(workdir, writer.kept)
-    bar = Bar(rules.steps_per_epoch, rules.total_steps, first_step=first_step, metric=config.early_stopping.metric)
-    record = to_all(clock.note, writer.write, events.write, bar.show)
+    write, close = outputs.opened(
+        workdir, rules, int(state.train.step), resumed=restored is not None, metric=config.early_stopping.metric
+    )
+    record = to_all(clock.note, write)
     sinks = Sinks(
         record,
         inspector(config, setup, record),
         lambda state: saver.save(state, clock.read(int(state.stopping.best_step))),
-        interrupted,
+        lambda: job.any_of(interrupted()),
     )
     try:
         state, best_step, status = train(computed, rules, state, sinks, patience=config.early_stopping.patience)
@@ -131,7 +128,7 @@ def _run_in(
         artist.finish()
         raise DivergedError(message) from error
     finally:
-        records.close_all(bar, writer, events)
+        close()
     report.ended(
         workdir,
         artist,

@@ -1,9 +1,10 @@
 """Which examples each chunk of steps sees, and how they come to the device."""
 
+import functools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,14 +16,23 @@ from tricks.data import Split, take
 from tricks.errors import UserError
 from tricks.losses import Batch
 from tricks.memory import bytes_of
+from tricks.training.placement import put
 
 
 class Chunk(NamedTuple):
-    """Examples on the device, and the rows of them that each step takes: (steps, batch)."""
+    """Examples on the devices, and where those of each step are."""
 
     examples: Batch
+    """All of a set, (n, ...); or those of the chunk alone, (steps, batch, ...)."""
     indices: jax.Array
+    """Rows of all, (steps, batch); or the steps of the chunk, (steps,)."""
     last_in_epoch: bool
+
+    @property
+    def size(self) -> int:
+        """Examples of all steps."""
+        of_steps = self.indices if self.indices.ndim == 2 else jax.tree.leaves(self.examples)[0]
+        return int(of_steps.shape[0] * of_steps.shape[1])
 
 
 class Plan(NamedTuple):
@@ -121,15 +131,13 @@ def chunks(
         One `Chunk` after another; which rows a step sees does not depend on `on_device`.
     """
     replicated = NamedSharding(mesh, PartitionSpec())
-    resident = jax.device_put(Batch(*split), replicated) if on_device else None
+    resident = put(Batch(*split), replicated) if on_device else None
 
     def load(rows: np.ndarray, last_in_epoch: bool) -> Chunk:
         if resident is not None:
-            return Chunk(resident, jax.device_put(rows, by_batch(mesh)), last_in_epoch)
-        flat = rows.reshape(-1)
-        examples = jax.device_put(Batch(*take(split, flat)), replicated)
-        here = np.arange(flat.size, dtype=np.int32).reshape(rows.shape)
-        return Chunk(examples, jax.device_put(here, by_batch(mesh)), last_in_epoch)
+            return Chunk(resident, put(rows, by_batch(mesh)), last_in_epoch)
+        steps = put(np.arange(len(rows), dtype=np.int32), replicated)
+        return Chunk(taken(split, rows, by_batch(mesh)), steps, last_in_epoch)
 
     rows = _rows(len(split.targets), plan, first_step, last_step, seed)
     with ThreadPoolExecutor(1) as executor:
@@ -141,6 +149,39 @@ def chunks(
             waiting = following
         if waiting is not None:
             yield waiting.result()
+
+
+def taken(split: Split, rows: np.ndarray, sharding: NamedSharding) -> Batch:
+    """Examples by their rows, of which each device gets its share; of several processes each reads no other.
+
+    Args:
+        split: the examples.
+        rows: (steps, batch).
+        sharding: of these dimensions.
+
+    Returns:
+        A `Batch` of arrays (steps, batch, ...) on the devices.
+    """
+    leaves, structure = jax.tree.flatten(Batch(*split))
+    read: dict[Any, list[np.ndarray]] = {}
+
+    def part(index: Any, leaf: int) -> np.ndarray:
+        here = index[:2]
+        place = tuple(one.indices(size)[:2] for one, size in zip(here, rows.shape, strict=True))
+        if place not in read:
+            chosen = rows[here]
+            read[place] = [
+                a.reshape(*chosen.shape, *a.shape[1:]) for a in jax.tree.leaves(take(split, chosen.reshape(-1)))
+            ]
+        return read[place][leaf]
+
+    return jax.tree.unflatten(
+        structure,
+        [
+            jax.make_array_from_callback((*rows.shape, *a.shape[1:]), sharding, functools.partial(part, leaf=leaf))
+            for leaf, a in enumerate(leaves)
+        ],
+    )
 
 
 def rows_of_epoch(examples: int, plan: Plan, seed: int, epoch: int) -> np.ndarray:

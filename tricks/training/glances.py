@@ -13,6 +13,7 @@ from tricks.data import Split, draw
 from tricks.losses import Batch
 from tricks.training import assembly, layers
 from tricks.training.assembly import Hyper, Static
+from tricks.training.placement import put
 from tricks.training.programs import as_numbers, quickly_compiled
 from tricks.training.state import TrainState
 
@@ -42,7 +43,7 @@ def make_measure(
     mesh, numbers = static.mesh, as_numbers(hyper)
     count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
     (sample,) = draw(split, [count], streams.sample(seed, "diagnosis"))
-    batch = jax.device_put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
+    batch = put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
     program = compiled(static)
 
     def measure(state: TrainState) -> dict[str, float]:

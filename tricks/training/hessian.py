@@ -14,6 +14,7 @@ from tricks.data import Split, draw
 from tricks.losses import Batch
 from tricks.training import assembly
 from tricks.training.assembly import Static
+from tricks.training.placement import put
 from tricks.training.state import Weights
 
 _PROBES, _STEPS = 4, 80
@@ -37,7 +38,7 @@ def make_measure(static: Static, split: Split, *, examples: int, seed: int) -> C
     mesh = static.mesh
     count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
     (sample,) = draw(split, [count], streams.sample(seed, "curvature"))
-    batch = jax.device_put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
+    batch = put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
     key, numbers = streams.vectors(seed, "curvature"), _compiled(static)
 
     def measure(weights: Weights) -> dict[str, float]:

@@ -143,7 +143,7 @@ def fit(
             at = step + check.steps
             sinks.record(Record(at, rules.epoch_of(at), "escape", check.values))
         step += len(chunk.indices)
-        sinks.record(training_record(metrics, step, rules, chunk.indices.size / seconds))
+        sinks.record(training_record(metrics, step, rules, chunk.size / seconds))
         if chunk.last_in_epoch:
             loop, progress = validate(loop, step, parts, rules, sinks)
         stop = sinks.interrupted()

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 import tricks
+from tricks.cli import job
 from tricks.cli.json_files import write_json
 from tricks.cli.screen import say
 from tricks.data import Dataset
@@ -90,6 +91,8 @@ def ended(
         best_step: the step of the best validation.
         spent: as `Clock.read` gives it.
     """
+    if not job.is_first():
+        return
     lines = records.read(workdir)
     content = summary.make(
         fields=fields,
@@ -130,8 +133,9 @@ def diverged(
     if re.search(r"the loss is \S+ at step 1 ", str(error)):
         advice = "it is so before any update: the network, the loss, the targets or the initial weights give it"
     message = f"training diverged: {error}; {last_checkpoint}; {advice}"
-    write_json(workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)})
-    artist.begin(workdir, **_caption(fields, rules, None))
+    if job.is_first():
+        write_json(workdir / "summary.json", {"status": "diverged", "message": message, "config": dict(fields)})
+        artist.begin(workdir, **_caption(fields, rules, None))
     return message
 
 

@@ -21,6 +21,7 @@ from tricks.training.assembly import EscapePlan, Hyper, Static
 from tricks.training.chunk import ChunkMetrics
 from tricks.training.feed import Chunk
 from tricks.training.loop import Check
+from tricks.training.placement import put
 from tricks.training.programs import run_once
 from tricks.training.state import LoopState, TrainState
 from tricks.transforms import escape_check
@@ -53,7 +54,7 @@ def sample(split: Split, mesh: Mesh, *, examples: int, seed: int) -> Samples:
     """
     by_example = NamedSharding(mesh, PartitionSpec("data"))
     parts = draw(split, (examples, examples), streams.sample(seed, "escape"))
-    return Samples(*(jax.device_put(Batch(*part), by_example) for part in parts))
+    return Samples(*(put(Batch(*part), by_example) for part in parts))
 
 
 def count_examples(total: int, devices: int, examples: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tricks.cli import job
 from tricks.errors import UserError
 from tricks.training.state import LoopState
 
@@ -51,6 +52,10 @@ class Saver:
         Raises:
             UserError: one before could not be written.
         """
+        if job.is_joined():
+            # All of them write it together, and wait for each other.
+            self._now(lambda checkpoints, opened: checkpoints.save(opened, loop, spent))
+            return
         large = sum(leaf.nbytes for leaf in jax.tree.leaves(loop)) > _SMALL
         if large or (self._writing is not None and self._writing.done()):
             self.wait()

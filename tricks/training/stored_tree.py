@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from tricks.training.placement import put
+
 _SEAL = "seal"
 _SHOWN = 3
 
@@ -48,7 +50,7 @@ def join(arrays: Any, scalars: Mapping[str, str], like: Any) -> Any:
         if not is_scalar(like):
             return stored
         kept = bytes.fromhex(scalars[jax.tree_util.keystr(path)])
-        return jax.device_put(np.frombuffer(kept, like.dtype).reshape(()), like.sharding)
+        return put(np.frombuffer(kept, like.dtype).reshape(()), like.sharding)
 
     return jax.tree.map_with_path(one, like, arrays)
 

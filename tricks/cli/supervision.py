@@ -1,0 +1,198 @@
+"""One process of several is watched by its parent, which says in a line what JAX's runtime ends it with.
+
+Where another process is lost, or does not come, the runtime ends this one at once, from a thread of its own, with a
+page of addresses. So the command runs in a child, whose native output comes here; what Python prints goes out as ever.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MISTAKE = 2
+_KEPT = 2**16  # Bytes of native output that are kept to be read.
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+# What launchers tell each of their processes: how many there are.
+_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+# What must be there beside them for JAX to find the rest.
+_COMPLETE = {
+    "SLURM_NTASKS": ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID"),
+    "OMPI_COMM_WORLD_SIZE": ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_RANK"),
+}
+# Lines of JAX's runtime and of its collectives, and those that follow them.
+_NOISE = re.compile(
+    r"([EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ |\[Gloo\] |\*\*\* Check failure|    @ +0x|WARNING: All log messages)"
+)
+
+
+def is_told(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether the flags or the environment tell of a job of several processes.
+
+    Args:
+        arguments: of the command.
+        environment: its variables.
+
+    Returns:
+        Whether this process is to join one.
+
+    >>> is_told(["--coordinator=host:1234", "--processes=2", "--process=0"], {})
+    True
+    >>> is_told([], {"SLURM_NTASKS": "4"})  # Of an allocation, not of a step that srun has begun.
+    False
+    """
+    if any(re.match("--?coordinator(=|$)", argument) for argument in arguments):
+        return True
+    return launcher(environment) is not None or len(_hosts(environment)) > 1
+
+
+def launcher(environment: Mapping[str, str]) -> str | None:
+    """Who has started this process as one of several.
+
+    Args:
+        environment: of the process.
+
+    Returns:
+        `SLURM`, `Open MPI`, or None.
+
+    >>> launcher({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://h:1", "OMPI_COMM_WORLD_RANK": "0"})
+    'Open MPI'
+    """
+    for count, name in zip(_COUNTS, ("SLURM", "Open MPI"), strict=True):
+        told = environment.get(count, "1")
+        if told.isdecimal() and int(told) > 1 and all(other in environment for other in _COMPLETE[count]):
+            return name
+    return None
+
+
+def _hosts(environment: Mapping[str, str]) -> list[str]:
+    """Of a slice of Cloud TPU."""
+    return [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
+
+
+def begin() -> None:
+    """Returns in a child, in which the command goes on; the parent waits for it, and ends as it does."""
+    if not hasattr(os, "fork"):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        _watch(child, reader)
+    os.close(reader)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(_MISTAKE)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with contextlib.suppress(OSError):
+            # Python's own stream goes where it went; the number that libraries write to goes to the parent.
+            own = os.fdopen(os.dup(number), "w", buffering=1, encoding=getattr(sys, name).encoding)
+            os.dup2(writer, number)
+            setattr(sys, name, own)
+    os.close(writer)
+
+
+def _watch(child: int, reader: int) -> None:
+    """Waits for the child, and ends as it has ended."""
+    for number in _FORWARDED:
+        signal.signal(number, lambda number, _: _send(child, number))
+    said = bytearray()
+    hearing = threading.Thread(target=_hear, args=(reader, said), daemon=True)
+    hearing.start()
+    while True:
+        with contextlib.suppress(InterruptedError):
+            _, ended = os.waitpid(child, 0)
+            break
+    hearing.join(1.0)
+    status = os.waitstatus_to_exitcode(ended)
+    text = said.decode(errors="replace")
+    if status < 0:
+        print(f"error: {explained(text, -status)}", file=sys.stderr, flush=True)
+        os._exit(_MISTAKE)
+    for line in _worth_showing(text):
+        print(line, file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+def _send(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _hear(reader: int, said: bytearray) -> None:
+    while part := os.read(reader, 4096):
+        said += part
+        del said[:-_KEPT]
+
+
+def _worth_showing(text: str) -> list[str]:
+    """What native libraries have printed, without what the runtime tells of each connection."""
+    shown, hidden = [], False
+    for line in text.splitlines():
+        is_noise = _NOISE.match(line) is not None
+        # A message of the runtime goes on in lines of its own.
+        hidden = is_noise or (
+            hidden and (not line or line[0].isspace() or line.startswith(("Additional", "RPC:", ":")))
+        )
+        if not hidden:
+            shown.append(line)
+    return shown
+
+
+def explained(text: str, number: int) -> str:
+    """What has ended a process, in a line.
+
+    Args:
+        text: its native output.
+        number: of the signal that ended it.
+
+    Returns:
+        A sentence.
+
+    >>> explained("F1 tasks are unhealthy (stopped sending heartbeats):\\n/job:jax_worker/replica:0/task:3\\n", 6)
+    'process 3 has died or is out of reach, so this one has ended; the same commands go on from the last checkpoint'
+    """
+    again = "so this one has ended; the same commands go on from the last checkpoint"
+    lost = re.findall(r"stopped sending heartbeats\):\s*\n((?:.*\d+\s*\n?)+?)(?=The tasks|\n|$)", text)
+    if lost:
+        numbers = sorted({int(found) for line in lost[-1].split() for found in re.findall(r"(\d+)$", line)})
+        word = "process" if len(numbers) == 1 else "processes"
+        have = "has died or is" if len(numbers) == 1 else "have died or are"
+        return f"{word} {', '.join(map(str, numbers))} {have} out of reach, {again}"
+    if "RegisterTask" in text:
+        return (
+            "no answer: not all processes of the job have come together in time; see that all were started, with "
+            "the same --coordinator and --processes, and that the address can be reached"
+        )
+    if "leader task" in text or "Failed to send RPC to coordination service" in text:
+        return f"process 0 has died or is out of reach, {again}"
+    last = [line for line in text.splitlines() if line.startswith("F")]
+    why = f": {' '.join(last[-1].split()[3:])}" if last else ""
+    return f"this process was ended by {_name(number)}{why}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def of_several(arguments: Sequence[str], environment: Any = os.environ) -> None:
+    """Puts a parent above this process, where it is one of several.
+
+    Args:
+        arguments: of the command.
+        environment: its variables.
+    """
+    if is_told(arguments, environment):
+        begin()
