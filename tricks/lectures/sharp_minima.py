@@ -66,20 +66,7 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         "earlier": {name: [] for name in ("epoch", "accuracy", "sharpness", "relative")},
     }
     for seed in seeds:
-        kept: dict[str, list[Weights]] = {}
-        for batch in _BATCHES:
-            note(f"seed {seed}: training, {batch} batch")
-            changes = {
-                "data.name": effort.images,
-                "data.batch_size": sizes[batch],
-                "data.validation_fraction": effort.of_images(1 / 60, 0.1),
-                # F1 has 512; on the digits these take minutes for each seed.
-                "model.hidden_sizes": effort.pick(effort.of_images((512,) * 5, (128,) * 5), (16, 16)),
-                "train.epochs": epochs[batch],
-            }
-            setup, kept[batch] = _train(training.configured(Config(), changes, [seed])[0])
-            tenth = len(setup.data.train.targets) // 10
-            sizes["large"] = tenth - tenth % jax.device_count()
+        setup, kept = _pair(seed, sizes, epochs, effort, note)
         note(f"seed {seed}: losses")
         of_train, of_test = (ends.over(setup.static, split) for split in (setup.data.train, setup.data.test))
         points = {batch: kept[batch][-1] for batch in _BATCHES}
@@ -104,6 +91,27 @@ def run(effort: Effort, note: Callable[[str], None]) -> dict[str, Any]:
         for part, values in zip(_PARTS, ends.line(setup, list(points.values())[:2], samples, _ALPHAS), strict=True):
             found["line"][part].append(values)
     return {"seeds": seeds, "examples": effort.images, "sizes": sizes, "epochs": epochs, "alphas": _ALPHAS, **found}
+
+
+def _pair(
+    seed: int, sizes: dict[str, int], epochs: dict[str, int], effort: Effort, note: Callable[[str], None]
+) -> tuple[Setup, dict[str, list[Weights]]]:
+    """What was trained with, and for each batch the weights after each epoch; `sizes` gets that of the large one."""
+    kept: dict[str, list[Weights]] = {}
+    for batch in _BATCHES:
+        note(f"seed {seed}: training, {batch} batch")
+        changes = {
+            "data.name": effort.images,
+            "data.batch_size": sizes[batch],
+            "data.validation_fraction": effort.of_images(1 / 60, 0.1),
+            # F1 has 512; on the digits the search for the highest loss then takes as long as on MNIST.
+            "model.hidden_sizes": effort.pick(effort.of_images((512,) * 5, (128,) * 5), (16, 16)),
+            "train.epochs": epochs[batch],
+        }
+        setup, kept[batch] = _train(training.configured(Config(), changes, [seed])[0])
+        tenth = len(setup.data.train.targets) // 10
+        sizes["large"] = tenth - tenth % jax.device_count()
+    return setup, kept
 
 
 def _train(config: Config) -> tuple[Setup, list[Weights]]:
