@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from tricks import curvature, losses, models
+from tricks.curvature import sharpness
 from tricks.losses import Batch
 from tricks.models import noise
 
@@ -56,6 +57,29 @@ def test_the_box_follows_the_pseudo_inverse_in_a_subspace():
     signs = np.array([[1, 1, -1, -1], [1, -1, 1, -1]])
     corners = basis @ (np.array([[1.01], [0.01]]) * signs)
     assert found.maximum == pytest.approx(np.max(np.sum(corners**2, axis=0)), rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "way"),
+    [(20, 20, "lstsq"), (79, 20, "lstsq"), (80, 20, "cho_factor"), (400, 100, "cho_factor"), (50000, 7, "cho_factor")],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_coordinates_in_a_subspace_are_those_of_least_squares(rows, columns, way, inside, monkeypatch):
+    basis, away, at = (
+        jax.random.normal(jax.random.key(seed), shape)
+        for seed, shape in enumerate([(rows, columns), (rows,), (columns,)])
+    )
+    x = basis @ at if inside else away
+    expected = np.linalg.lstsq(np.asarray(basis, np.float64), np.asarray(x, np.float64))[0]
+    used = []
+    for module, name in ((jnp.linalg, "lstsq"), (jax.scipy.linalg, "cho_factor")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, real=real, name=name: used.append(name) or real(*a))
+    found = sharpness._coordinates(basis, x)
+    assert used == [way]
+    # A square Gaussian matrix is badly conditioned.
+    tolerance = 1e-5 if rows > columns else 1e-3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @cache

@@ -11,9 +11,11 @@ import pytest
 from conftest import run_python
 from lectures_known.batches import KNOWN, SECOND
 from tricks import losses, models
+from tricks.config import Config
 from tricks.data import Split
 from tricks.lectures import batch_time, gradient_noise, large_batch_lamb, sharp_minima
-from tricks.lectures.common import batch_gradients, experiment, noisy_normalization, paths, update_times
+from tricks.lectures.common import batch_gradients, ends, experiment, noisy_normalization, paths, training, update_times
+from tricks.training.state import Weights, weights
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +191,94 @@ def test_an_update_of_examples_one_by_one_is_that_of_the_batch():
 def test_a_barrier_is_measured_from_the_straight_line_between_the_ends():
     alphas = [-0.5, 0.0, 0.25, 0.5, 1.0, 1.5]
     # 3 at a quarter, where the line from 1 to 2 is at 1.25; what lies outside does not count.
-    assert sharp_minima.barrier(alphas, [9.0, 1.0, 3.0, 1.5, 2.0, 9.0]) == pytest.approx(1.75)
-    assert sharp_minima.barrier(alphas, [9.0, 1.0, 0.5, 0.1, 2.0, 9.0]) == 0
+    assert ends.barrier(alphas, [9.0, 1.0, 3.0, 1.5, 2.0, 9.0]) == pytest.approx(1.75)
+    assert ends.barrier(alphas, [9.0, 1.0, 0.5, 0.1, 2.0, 9.0]) == 0
+
+
+def _at_one_loss(times, accuracy, **losses):
+    """The verdicts where the first rule supports the claim, and the large batch was so at the loss of the small one."""
+    data = copy.deepcopy(KNOWN["sharp_minima"]["supported"])
+    # The small batch has 1.0, 1.2, 0.9 and 98.0, 98.1, 98.2 %.
+    data["earlier"]["sharpness"] = np.multiply(times, [1.0, 1.2, 0.9]).tolist()
+    data["earlier"]["accuracy"] = accuracy
+    data["losses"] |= losses
+    return sharp_minima.judge(data)
+
+
+@pytest.mark.parametrize(
+    ("times", "accuracy", "verdict"),
+    [
+        ([4.0, 4.4, 3.6], [97.0, 97.1, 97.3], "supported"),
+        ([0.5, 0.6, 0.4], [97.0, 97.1, 97.3], "refuted"),
+        ([4.0, 4.4, 3.6], [99.0, 99.1, 99.3], "refuted"),
+        ([2.0, 0.5, 1.0], [97.0, 97.1, 97.3], "inconclusive"),
+        ([4.0, 4.4, 3.6], [98.1, 98.0, 98.2], "inconclusive"),
+    ],
+    ids=["sharper and worse", "flatter and worse", "sharper and better", "either", "as good"],
+)
+def test_the_second_rule_is_decided_at_one_loss_and_leaves_the_first_as_it_is(times, accuracy, verdict):
+    judged = _at_one_loss(times, accuracy)
+    assert (judged.verdict, judged.second.verdict) == ("supported", verdict)
+
+
+@pytest.mark.parametrize(
+    ("row", "second"), [("supported", "refuted"), ("refuted", "supported"), ("inconclusive", "inconclusive")]
+)
+def test_the_second_rule_finds_the_known_answer(row, second):
+    assert sharp_minima.judge(KNOWN["sharp_minima"][row]).second.verdict == second
+
+
+def test_what_the_second_rule_measures():
+    judged = _at_one_loss([2.0, 8.0, 4.0], [97.0, 97.1, 97.2])
+    # Powers 1, 3 and 2 of two: 2 with a standard deviation of 1, and Student's t at two degrees of freedom is 4.3027.
+    half = 4.30265 / math.sqrt(3)
+    assert judged.second.measured == pytest.approx(4)
+    assert judged.second.interval == pytest.approx((2 ** (2 - half), 2 ** (2 + half)), rel=1e-4)
+    assert judged.second.effect.endswith("of 5900 over that at 256, at one training loss, full space, ε = 1e-3")
+    assert "Compared at one training loss, 0.011 and 0.01, where the large batch is after 11 epochs" in judged.sentence
+    assert "it is 4 times as sharp (0.715 to 22.4), and the test accuracy" in judged.sentence
+    assert "of the small batch less that of the large one is 1 points (1 to 1); there" in judged.sentence
+    # 1.0 / 2.0, 1.2 / 2.2, 1.1 / 2.1: below 1, where the ratio of sharpness may be either.
+    assert "does not move leaves it open: 0.523 times (0.469 to 0.582)." in judged.sentence
+    assert "never comes down" not in judged.sentence
+
+
+def test_pairs_whose_large_batch_never_comes_down_are_counted():
+    judged = _at_one_loss([4.0, 4.4, 3.6], [97.0, 97.1, 97.3], earlier=[0.02, 0.011, 0.03])
+    assert "In 2 of 3 pairs it never comes down so far, and its last weights count." in judged.sentence
+    assert "does not move says the opposite: 0.523 times" in judged.sentence
+
+
+@pytest.mark.parametrize(
+    ("level", "number"), [(0.5, 2), (0.3, 4), (0.0, 5)], ids=["at it", "not the lowest", "never: the last"]
+)
+def test_the_first_weights_at_a_level(level, number):
+    kept = [Weights(loss, {}) for loss in (0.9, 0.5, math.nan, 0.2, 0.1)]
+    seen = []
+
+    def measure(end):
+        seen.append(end)
+        return {"loss": end.params}
+
+    found, end, measured = ends.first_at(kept, level, measure)
+    assert (found, end, measured) == (number, kept[number - 1], {"loss": kept[number - 1].params})
+    assert seen == kept[:number]
+
+
+def test_the_weights_of_every_epoch_are_kept_as_they_were():
+    changes = {"data.name": "digits", "data.batch_size": 256, "model.hidden_sizes": (4,), "train.epochs": 3}
+    (config,) = training.configured(Config(), changes, [0])
+    setup, kept = sharp_minima._train(config)
+    trained = training.train_one(config)
+    kernels = [end.params["linear_0"]["kernel"] for end in kept]
+    assert len(kernels) == 3
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4
+    assert np.abs(kernels[1] - kernels[2]).max() > 1e-4
+    np.testing.assert_array_equal(kernels[2], weights(trained.state.train).params["linear_0"]["kernel"])
+    found = [ends.over(setup.static, setup.data.validation)(end) for end in kept]
+    # The validations begin before the first step.
+    expected = trained.summary["validation_loss"][1:]
+    np.testing.assert_allclose([one["loss"] for one in found], expected, rtol=1e-5)
 
 
 def test_the_best_rate_is_that_of_the_best_mean_not_of_the_best_run():
