@@ -15,10 +15,11 @@ import numpy as np
 from tricks.cli import screen, supervision
 from tricks.errors import UserError
 
-_JOINING, _HEARTBEAT, _ENDING = 28, 20, 60  # Seconds.
+_JOINING, _HEARTBEAT, _ENDING = 24, 20, 60  # Seconds.
 _LOOK = 1.0
 _FAILED = "tricks/failed"
 _ALL = "tricks/said"
+_failing = threading.Event()
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -170,6 +171,7 @@ def fail(message: str, status: int) -> None:
     """
     if not is_joined():
         return
+    _failing.set()
     here = jax.process_index()
     try:
         _client().key_value_set(f"{_FAILED}/{here}", json.dumps([status, message]))
@@ -191,7 +193,7 @@ def _watch() -> None:
             return
         for key, value in failed:
             process = int(key.rpartition("/")[2])
-            if process != here:
+            if process != here and not _failing.is_set():
                 status, message = json.loads(value)
                 print(f"error: process {process}: {message}", file=sys.stderr, flush=True)
                 time.sleep(2 * _LOOK if here == 0 else 0)

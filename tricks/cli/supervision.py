@@ -75,8 +75,12 @@ def _hosts(environment: Mapping[str, str]) -> list[str]:
     return [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
 
 
-def begin() -> None:
-    """Returns in a child, in which the command goes on; the parent waits for it, and ends as it does."""
+def begin(coordinator: str = "") -> None:
+    """Returns in a child, in which the command goes on; the parent waits for it, and ends as it does.
+
+    Args:
+        coordinator: the address of process 0, where it is known, for messages.
+    """
     if not hasattr(os, "fork"):
         return
     sys.stdout.flush()
@@ -86,7 +90,7 @@ def begin() -> None:
     child = os.fork()
     if child:
         os.close(writer)
-        _watch(child, reader)
+        _watch(child, reader, coordinator)
     os.close(reader)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
@@ -101,7 +105,7 @@ def begin() -> None:
     os.close(writer)
 
 
-def _watch(child: int, reader: int) -> None:
+def _watch(child: int, reader: int, coordinator: str) -> None:
     """Waits for the child, and ends as it has ended."""
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: _send(child, number))
@@ -116,7 +120,7 @@ def _watch(child: int, reader: int) -> None:
     status = os.waitstatus_to_exitcode(ended)
     text = said.decode(errors="replace")
     if status < 0:
-        print(f"error: {explained(text, -status)}", file=sys.stderr, flush=True)
+        print(f"error: {explained(text, -status, coordinator)}", file=sys.stderr, flush=True)
         os._exit(_MISTAKE)
     for line in _worth_showing(text):
         print(line, file=sys.stderr, flush=True)
@@ -148,12 +152,13 @@ def _worth_showing(text: str) -> list[str]:
     return shown
 
 
-def explained(text: str, number: int) -> str:
+def explained(text: str, number: int, coordinator: str = "") -> str:
     """What has ended a process, in a line.
 
     Args:
         text: its native output.
         number: of the signal that ended it.
+        coordinator: the address of process 0, where it is known.
 
     Returns:
         A sentence.
@@ -169,9 +174,10 @@ def explained(text: str, number: int) -> str:
         have = "has died or is" if len(numbers) == 1 else "have died or are"
         return f"{word} {', '.join(map(str, numbers))} {have} out of reach, {again}"
     if "RegisterTask" in text:
+        of_whom = f" from {coordinator}" if coordinator else ""
         return (
-            "no answer: not all processes of the job have come together in time; see that all were started, with "
-            "the same --coordinator and --processes, and that the address can be reached"
+            f"no answer{of_whom}: not all processes of the job have come together in time; see that all were started, "
+            "with the same --coordinator and --processes, and that the address of process 0 can be reached"
         )
     if "leader task" in text or "Failed to send RPC to coordination service" in text:
         return f"process 0 has died or is out of reach, {again}"
@@ -195,4 +201,5 @@ def of_several(arguments: Sequence[str], environment: Any = os.environ) -> None:
         environment: its variables.
     """
     if is_told(arguments, environment):
-        begin()
+        found = re.search(r"(?:^|\0)--?coordinator(?:=|\0)([^\0]*)", "\0".join(arguments))
+        begin(found.group(1) if found else "")

@@ -34,7 +34,8 @@ def _main(arguments: list[str]) -> int:
         raise UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
     config, workdir, folders = command.experiment_flags()
     job.join(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process)
+    told = {"--processes": flags.FLAGS.processes, "--workdir": str(workdir.absolute())}
     versions = {"version of tricks": tricks.__version__, "version of jax": jax.__version__}
-    job.agree("command", {**versions, **{f"config.{field}": value for field, value in flatten(config).items()}})
+    job.agree("command", {**versions, **told, **{f"--config.{name}": one for name, one in flatten(config).items()}})
     status = experiment.run(config, workdir, folders)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE

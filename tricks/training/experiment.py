@@ -11,7 +11,7 @@ from tricks import config as configuration
 from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, outputs, report, run_directory, sources
+from tricks.training import computation, loop, outputs, report, run_directory, same_data, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
@@ -46,6 +46,7 @@ def run(config: configuration.Config, workdir: Path, folders: Sequence[Path] = (
 
 def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], artist: Artist) -> str:
     setup = set_up(config, folders)
+    same_data.require(setup.data)
     computed = computation.prepare(
         setup.static, setup.hyper, setup.data, setup.plan, on_device=setup.on_device, seed=config.seed
     )

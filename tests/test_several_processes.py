@@ -1,0 +1,281 @@
+"""Several processes on the loopback interface train as one does, end together, and say in a line what is wrong."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ENVIRONMENT, PLAIN, ROOT, Result, read_metrics, start, train
+from tricks.cli import job, supervision
+from tricks.errors import UserError
+
+_SHORT = ("--config.train.epochs=2", "--config.model.dropout=0.2")
+_LONG = ("--config.train.epochs=3000", "--config.train.chunk_steps=5")
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _start(arguments, *, devices=1, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::DeprecationWarning:tricks", *map(str, arguments)],
+        cwd=ROOT,
+        env={**ENVIRONMENT, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _ended(processes, timeout=120.0) -> list[Result]:
+    found = []
+    for process in processes:
+        output, error = process.communicate(timeout=timeout)
+        found.append(Result(process.returncode, output, error))
+    return found
+
+
+def _job(workdir: Path, count: int, *flags: str, each=lambda process: (), devices: int = 1):
+    """Starts so many processes of train.py, each with flags of its own."""
+    port = _free_port()
+    return [
+        _start(
+            [
+                *("train.py", f"--config={PLAIN}", f"--workdir={workdir}"),
+                *(f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={process}"),
+                *(*flags, *each(process)),
+            ],
+            devices=devices,
+        )
+        for process in range(count)
+    ]
+
+
+def _same(one, other, rel=1e-6):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert {*a} == {*b}
+        for name in {*a} & {"step", "loss", "accuracy", "gradient_norm", "learning_rate"}:
+            assert a[name] == pytest.approx(b[name], rel=rel), (name, a, b)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The records of one process with four devices, whose examples are on the devices, or on the host."""
+    found = {}
+    for placement in ("device", "host"):
+        folder = tmp_path_factory.mktemp(placement)
+        done = train(folder, *_SHORT, f"--config.data.placement={placement}", devices=4)
+        assert done.status == 0, done
+        found[placement] = folder
+    return found
+
+
+@pytest.mark.parametrize(("count", "devices", "placement"), [(4, 1, "device"), (2, 2, "host")])
+def test_several_processes_train_as_one_with_as_many_devices(tmp_path, alone, count, devices, placement):
+    processes = _job(tmp_path / "run", count, *_SHORT, f"--config.data.placement={placement}", devices=devices)
+    done = _ended(processes)
+    assert [one.status for one in done] == [0] * count, done
+    _same(read_metrics(tmp_path / "run"), read_metrics(alone[placement]))
+    assert "completed after" in done[0].output
+    # The first one speaks, for all.
+    assert {one.output for one in done[1:]} == {""}
+    assert {one.error for one in done} == {""}
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["device"]["count"] == 4
+    assert (tmp_path / "run" / "curves.png").is_file()
+
+
+def _until_step(workdir: Path, step: int) -> None:
+    metrics, deadline = workdir / "metrics.jsonl", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        if lines and lines[-1].endswith("}") and json.loads(lines[-1])["step"] >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the job has not begun")
+
+
+def test_a_signal_to_one_ends_all_and_another_number_goes_on(tmp_path):
+    flags = ("--config.train.epochs=12", "--config.train.chunk_steps=1")
+    processes = _job(tmp_path / "run", 2, *flags)
+    _until_step(tmp_path / "run", 25)
+    processes[1].send_signal(signal.SIGTERM)
+    done = _ended(processes)
+    assert [one.status for one in done] == [130, 130], done
+    (step,) = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdecimal()}
+    assert f"the same command goes on from step {step}" in done[0].output
+    # One process with four devices goes on where two processes have ended.
+    done = train(tmp_path / "run", *flags, devices=4)
+    assert done.status == 0, done
+    assert f"at step {step} of" in done.output
+    whole = train(tmp_path / "whole", *flags, devices=4)
+    assert whole.status == 0, whole
+    _same(read_metrics(tmp_path / "run"), read_metrics(tmp_path / "whole"), rel=1e-4)
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_process_that_dies_ends_the_others_with_a_line_that_names_it(tmp_path, lost):
+    processes = _job(tmp_path / "run", 3, *_LONG, "--config.data.batch_size=30")
+    _until_step(tmp_path / "run", 60)
+    processes[lost].kill()
+    began = time.monotonic()
+    done = _ended(processes, 60)
+    assert time.monotonic() - began < 60
+    assert done.pop(lost).status == -signal.SIGKILL
+    for one in done:
+        assert one.mistake().startswith(f"error: process {lost} has died or is out of reach")
+    # What was written is whole, and nobody is left at work there.
+    steps = [int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdecimal()]
+    assert steps
+    written = read_metrics(tmp_path / "run")[-1]["step"]
+    process = start(tmp_path / "run", written + 20, [*_LONG, "--config.data.batch_size=30"])
+    process.send(signal.SIGTERM)
+    status, output, _ = process.ended(60)
+    assert status == 130
+    assert f"at step {max(steps)} of" in output
+
+
+@pytest.mark.parametrize(
+    ("each", "message"),
+    [
+        (lambda process: [f"--config.seed={process}"], "process 1 has --config.seed 1, process 0 has 0; all need"),
+        (lambda process: ["--config.data.batch_size=31"], "data.batch_size is 31; it must divide over the 2 devices"),
+        (
+            lambda process: ["--config.data.name=missing.csv"] if process == 1 else [],
+            "process 1 has --config.data.name missing.csv, process 0 has digits",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_by_all(tmp_path, each, message):
+    for one in _ended(_job(tmp_path / "run", 2, each=each)):
+        assert message in one.mistake()
+    assert not (tmp_path / "run").exists()
+
+
+_OTHERWISE = """
+import sys
+import tricks
+from tricks.commands import dispatch
+{change}
+sys.argv = ["train.py", *{arguments!r}]
+dispatch.run("train")
+"""
+_OTHER_DATA = """
+from tricks.data import dataset
+whole = dataset._normalized
+def less(*arguments):
+    data = whole(*arguments)
+    return data._replace(test=data.test._replace(targets=data.test.targets[::-1].copy()))
+dataset._normalized = less
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("tricks.__version__ = '0.0.1'", r"process 1 has version of tricks 0.0.1, process 0 has "),
+        (_OTHER_DATA, "process 1 has in the test part of digits 359 examples with the checksum"),
+    ],
+)
+def test_another_version_or_other_data_are_named(tmp_path, change, message):
+    port = _free_port()
+    processes = []
+    for process in range(2):
+        arguments = [f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", f"--coordinator=127.0.0.1:{port}"]
+        arguments += ["--processes=2", f"--process={process}"]
+        script = _OTHERWISE.format(change=change if process else "", arguments=arguments)
+        processes.append(_start(["-c", script]))
+    for one in _ended(processes):
+        assert message in one.mistake()
+
+
+def test_a_coordinator_that_does_not_answer_is_named_within_30_seconds(tmp_path):
+    began = time.monotonic()
+    flags = [f"--coordinator=127.0.0.1:{_free_port()}", "--processes=2", "--process=1"]
+    (done,) = _ended([_start(["train.py", f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", *flags])])
+    assert time.monotonic() - began < 32
+    assert "no answer from 127.0.0.1:" in done.mistake()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--processes=2"], "--coordinator, --process missing"),
+        (["--coordinator=host", "--processes=2", "--process=0"], "--coordinator is 'host'; it must be HOST:PORT"),
+        (["--coordinator=host:99999", "--processes=2", "--process=0"], "a port is a number from 1 to 65535"),
+        (["--coordinator=host:1234", "--processes=2", "--process=2"], "--process is 2; of 2 processes it must be from"),
+        (["--coordinator=host:1234", "--processes=0", "--process=0"], "--processes is 0; it must be at least 1"),
+    ],
+)
+def test_flags_that_do_not_fit_each_other_are_refused(tmp_path, flags, message):
+    assert message in train(tmp_path / "run", *flags).mistake()
+
+
+def test_slurm_and_open_mpi_are_joined_without_flags(tmp_path):
+    number = _free_port()
+    told = {
+        "slurm": lambda process: {
+            "SLURM_JOB_ID": str(number % 4096),
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_NTASKS": "2",
+            "SLURM_PROCID": str(process),
+            "SLURM_LOCALID": str(process),
+        },
+        "ompi": lambda process: {
+            "OMPI_MCA_orte_hnp_uri": f"{(number % 4096 + 1) * 4096}.0;tcp://127.0.0.1:34911",
+            "OMPI_COMM_WORLD_SIZE": "2",
+            "OMPI_COMM_WORLD_RANK": str(process),
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(process),
+        },
+    }
+    for name, variables in told.items():
+        flags = [f"--config={PLAIN}", f"--workdir={tmp_path / name}", "--config.train.epochs=1"]
+        done = _ended([_start(["train.py", *flags], **variables(process)) for process in range(2)])
+        assert [one.status for one in done] == [0, 0], done
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        assert summary["device"]["count"] == 2
+
+
+def test_an_allocation_alone_is_no_job():
+    assert not supervision.is_told([], {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4"})
+    assert not supervision.is_told(["--config=digits", "--coordinators"], {"TPU_WORKER_HOSTNAMES": "one"})
+    assert supervision.is_told([], {"TPU_WORKER_HOSTNAMES": "one,two"})
+    assert supervision.is_told(["--coordinator", "host:1"], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed.", "process 1 has died"),
+        ("are unhealthy (stopped sending heartbeats):\n1\n12\nThe tasks have", "processes 1, 12 have died"),
+        ("F1122 1:2:3.4 5 c.h:80] absl::Status: UNAVAILABLE: Failed to send RPC to coordination service.", "process 0"),
+        ("F1122 11:22:33.44 55 what.cc:80] something else", "this process was ended by SIGABRT: "),
+        ("", "this process was ended by SIGABRT"),
+    ],
+)
+def test_what_the_runtime_says_is_told_in_a_line(text, message):
+    assert message in supervision.explained(text, signal.SIGABRT)
+
+
+def test_native_noise_is_left_out_and_the_rest_is_shown():
+    text = "[Gloo] Rank 0 is connected\nmine\nE1122 10:11:12.131415 77 x.cc:1] bad\n  more of it\nRPC: /x\nyours\n"
+    assert supervision._worth_showing(text) == ["mine", "yours"]
+
+
+def test_one_process_alone_agrees_with_itself():
+    job.agree("nothing", {"a": 1})
+    assert job.share("nothing", 3) == [3]
+    assert job.is_first()
+    job.fail("nothing", 2)
+    job.leave()
+    with pytest.raises(UserError, match="--process missing"):
+        job.join("host:1", 2, None)

@@ -1,0 +1,30 @@
+"""All processes of a job need the same examples: each takes its part of batches that are drawn from all of them."""
+
+import zlib
+
+import jax
+import numpy as np
+
+from tricks.cli import job
+from tricks.data import Dataset, Split
+
+
+def require(data: Dataset) -> None:
+    """Refuses to train where another process of the job has loaded something else.
+
+    Args:
+        data: of this process.
+
+    Raises:
+        UserError: names the part that differs.
+    """
+    if job.is_joined():
+        parts = ("train", "validation", "test")
+        job.agree("data", {f"in the {part} part of {data.name}": _described(getattr(data, part)) for part in parts})
+
+
+def _described(split: Split) -> str:
+    total = 0
+    for leaf in jax.tree.leaves(tuple(split)):
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
+    return f"{len(split.targets):,} examples with the checksum {total:08x}"
