@@ -1,5 +1,6 @@
 """Several processes on the loopback interface train as one does, end together, and say in a line what is wrong."""
 
+import csv
 import json
 import signal
 import socket
@@ -8,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from conftest import ENVIRONMENT, PLAIN, ROOT, Result, read_metrics, start, train
+from conftest import ENVIRONMENT, PLAIN, ROOT, Result, read_metrics, run_python, start, train
 from tricks.cli import job, supervision
 from tricks.errors import UserError
 
@@ -279,3 +281,81 @@ def test_one_process_alone_agrees_with_itself():
     job.leave()
     with pytest.raises(UserError, match="--process missing"):
         job.join("host:1", 2, None)
+
+
+_FLOAT64 = """
+import sys
+import jax
+jax.config.update("jax_enable_x64", True)
+from tricks.cli import job
+job.join(*(sys.argv[1:2] + [int(one) for one in sys.argv[2:4]]) if len(sys.argv) > 4 else (None, None, None))
+import functools
+import numpy as np
+import jax.numpy as jnp
+from tricks.config import Config
+from tricks.data import Split, load
+from tricks.training import assembly, chunk, configured, feed, programs
+from jax.sharding import NamedSharding, PartitionSpec
+
+config = Config()
+config.model.hidden_sizes, config.model.dropout, config.optimizer.learning_rate = (64, 32), 0.4, 1e-2
+digits = load("digits")
+split = Split(digits.train.features.astype(np.float64), digits.train.targets)
+plan, mesh = feed.plan_epoch(len(split.targets), 32, 7), feed.make_mesh()
+static, hyper = configured.assemble(config, digits, mesh, plan.steps_per_epoch)
+hyper, whole = programs.as_numbers(hyper), NamedSharding(mesh, PartitionSpec())
+
+def start(seed):
+    state = assembly.init(static, hyper, jax.random.key(seed))
+    return jax.tree.map(lambda a: a.astype(jnp.float64) if a.dtype == jnp.float32 else a, state)
+
+train = jax.jit(start, out_shardings=whole)(0)
+run = jax.jit(functools.partial(chunk.run, static, hyper), donate_argnums=0, out_shardings=whole)
+for on_device in (True, False):
+    for item in feed.chunks(split, plan, first_step=0, last_step=plan.steps_per_epoch, seed=0, mesh=mesh,
+                            on_device=on_device):
+        train, metrics = run(train, item.examples, item.indices)
+assert metrics.steps.measures["loss"].dtype == jnp.float64
+leaves = jax.device_get(jax.tree.leaves((train.params, train.model_state, metrics)))
+if job.is_first():
+    np.savez(sys.argv[-1], *leaves)
+job.leave()
+"""
+
+
+def test_in_float64_two_epochs_agree_to_rounding(tmp_path):
+    alone, together = tmp_path / "alone.npz", tmp_path / "together.npz"
+    (done,) = _ended([_start(["-c", _FLOAT64, alone], devices=4)])
+    assert done.status == 0, done
+    address = f"127.0.0.1:{_free_port()}"
+    job_of_two = [_start(["-c", _FLOAT64, address, 2, process, together], devices=2) for process in range(2)]
+    assert [one.status for one in _ended(job_of_two)] == [0, 0]
+    with np.load(alone) as one, np.load(together) as other:
+        assert one.files == other.files
+        for name in one.files:
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-10, atol=1e-12)
+
+
+def test_lanes_of_a_sweep_are_divided_among_processes(tmp_path):
+    flags = [f"--config={PLAIN}", "--config.train.epochs=2", "--sweep.optimizer.learning_rate=1e-4,1e-3,1e-2"]
+    flags += ["--seeds=2", "--halving=2"]
+    alone = run_python("scripts/sweep.py", *flags, f"--workdir={tmp_path / 'alone'}")
+    assert alone.status == 0, alone
+    port = _free_port()
+    of_job = [f"--workdir={tmp_path / 'together'}", f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    done = _ended([_start(["scripts/sweep.py", *flags, *of_job, f"--process={process}"]) for process in range(2)])
+    assert [one.status for one in done] == [0, 0], done
+    assert done[1].output == ""
+    rows = [
+        list(csv.DictReader((tmp_path / name / "results.csv").read_text().splitlines()))
+        for name in ("alone", "together")
+    ]
+    assert len(rows[0]) == len(rows[1]) == 6
+    assert {row["status"] for row in rows[0]} == {"completed", "eliminated"}
+    for one, other in zip(*rows, strict=True):
+        assert {**one, "seconds": ""}.keys() == other.keys()
+        for name in {*one} - {"seconds"}:
+            try:
+                assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-5)
+            except ValueError:
+                assert other[name] == one[name]

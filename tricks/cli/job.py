@@ -1,5 +1,6 @@
 """A job of several processes, on JAX's own runtime: joining it, agreeing in it, and failing together."""
 
+import itertools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
+from absl import flags
 
 from tricks.cli import screen, supervision
 from tricks.errors import UserError
@@ -19,7 +20,31 @@ _JOINING, _HEARTBEAT, _ENDING = 24, 20, 60  # Seconds.
 _LOOK = 1.0
 _FAILED = "tricks/failed"
 _ALL = "tricks/said"
+_TOLD = "tricks/told"
 _failing = threading.Event()
+_told: set[str] = set()
+_asked = itertools.count()
+
+
+def define_flags() -> None:
+    """Defines the flags by which a command is told of a job."""
+    flags.DEFINE_string("coordinator", None, "Of several processes: HOST:PORT of process 0.")
+    flags.DEFINE_integer("processes", None, "Of several processes: how many there are.")
+    flags.DEFINE_integer("process", None, "Of several processes: which one this is, from 0.")
+
+
+def join_as_told(**mine: Any) -> None:
+    """Joins the job that the flags or the environment tell of, and requires that all processes are told the same.
+
+    Args:
+        mine: what this process is to do, by names that a message can say; those of fields as a dict.
+
+    Raises:
+        UserError: it cannot be joined, or another process is told something else.
+    """
+    given = flags.FLAGS
+    join(given.coordinator, given.processes, given.process)
+    agree("command", {"--processes": given.processes, "version of jax": jax.__version__, **mine})
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -84,6 +109,15 @@ def is_joined() -> bool:
     return _client() is not None and jax.process_count() > 1
 
 
+def count() -> int:
+    """How many processes there are.
+
+    >>> count()
+    1
+    """
+    return int(jax.process_count()) if is_joined() else 1
+
+
 def is_first() -> bool:
     """Whether this is the process that writes records and the screen; of one process it is.
 
@@ -97,7 +131,7 @@ def agree(about: str, mine: Mapping[str, Any]) -> None:
     """Requires that all processes hold the same values.
 
     Args:
-        about: what they are of; asked once for each.
+        about: what they are of.
         mine: the values of this process, by names that a message can say.
 
     Raises:
@@ -118,7 +152,7 @@ def share(about: str, mine: Any) -> list[Any]:
     """Tells all processes something, and hears what they tell.
 
     Args:
-        about: what it is of; asked once for each.
+        about: what it is of; all processes share the same things in the same order.
         mine: plain values.
 
     Returns:
@@ -126,10 +160,11 @@ def share(about: str, mine: Any) -> list[Any]:
     """
     if not is_joined():
         return [mine]
-    client, count = _client(), jax.process_count()
-    client.key_value_set(f"{_ALL}/{about}/{jax.process_index()}", json.dumps(mine))
-    wait = 1000 * 24 * 3600  # The watch ends it where one is lost.
-    return [json.loads(client.blocking_key_value_get(f"{_ALL}/{about}/{process}", wait)) for process in range(count)]
+    client, place = _client(), f"{_ALL}/{next(_asked)}/{about}"
+    client.key_value_set(f"{place}/{jax.process_index()}", json.dumps(mine))
+    # The watch ends this process where another one is lost.
+    wait = 1000 * 24 * 3600
+    return [json.loads(client.blocking_key_value_get(f"{place}/{process}", wait)) for process in range(count())]
 
 
 def any_of(mine: bool) -> bool:
@@ -148,7 +183,42 @@ def any_of(mine: bool) -> bool:
         return mine
     from jax.experimental import multihost_utils
 
-    return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
+    return bool(multihost_utils.process_allgather(jax.numpy.array(mine)).any())
+
+
+def tell(word: str) -> None:
+    """Tells the others something, which they hear within some seconds by `is_told`; of one process it does nothing.
+
+    Args:
+        word: what.
+    """
+    if is_joined() and word not in _told:
+        _told.add(word)
+        _client().key_value_set(f"{_TOLD}/{word}", word, allow_overwrite=True)
+
+
+def is_told(word: str) -> bool:
+    """Whether some process has told it.
+
+    Args:
+        word: what.
+
+    >>> is_told("nothing")
+    False
+    """
+    return word in _told
+
+
+def is_mine(number: int) -> bool:
+    """Whether a part of what is divided among processes, counted from 0, is this one's.
+
+    Args:
+        number: of the part.
+
+    >>> is_mine(7)
+    True
+    """
+    return not is_joined() or number % jax.process_count() == jax.process_index()
 
 
 def leave() -> None:
@@ -189,6 +259,7 @@ def _watch() -> None:
         time.sleep(_LOOK)
         try:
             failed = client.key_value_dir_get(_FAILED)
+            _told.update(value for _, value in client.key_value_dir_get(_TOLD))
         except Exception:  # The runtime ends this process then, and its parent says why.
             return
         for key, value in failed:

@@ -19,7 +19,7 @@ _COMMANDS = {
     "prepare": "prepares a data set of TensorFlow Datasets, once",
 }
 # They may be run by several processes together.
-_TOGETHER = ("train",)
+_TOGETHER = ("train", "sweep")
 _DONE, _MISTAKE, _INTERRUPTED = 0, 2, 130
 
 

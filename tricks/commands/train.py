@@ -5,7 +5,6 @@ workdir goes on where it was interrupted. Fields of the config: python -m pydoc 
 mistake in what was asked for, 3 training diverged, 130 interrupted, with a checkpoint saved from the first step on.
 """
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -24,18 +23,14 @@ def run() -> None:
 def _define() -> None:
     config_flags.DEFINE_config_file("config", help_string="The experiment: a shipped name or a file; default digits.")
     flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
-    flags.DEFINE_string("coordinator", None, "Of several processes: HOST:PORT of process 0.")
-    flags.DEFINE_integer("processes", None, "Of several processes: how many there are.")
-    flags.DEFINE_integer("process", None, "Of several processes: which one this is, from 0.")
+    job.define_flags()
 
 
 def _main(arguments: list[str]) -> int:
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
     config, workdir, folders = command.experiment_flags()
-    job.join(flags.FLAGS.coordinator, flags.FLAGS.processes, flags.FLAGS.process)
-    told = {"--processes": flags.FLAGS.processes, "--workdir": str(workdir.absolute())}
-    versions = {"version of tricks": tricks.__version__, "version of jax": jax.__version__}
-    job.agree("command", {**versions, **told, **{f"--config.{name}": one for name, one in flatten(config).items()}})
+    told = {"version of tricks": tricks.__version__, "--workdir": str(workdir.absolute())}
+    job.join_as_told(**told, **{f"--config.{name}": one for name, one in flatten(config).items()})
     status = experiment.run(config, workdir, folders)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE

@@ -49,12 +49,14 @@ class LanePrograms(NamedTuple):
 
 
 def make_mesh() -> Mesh:
-    """All devices along `lane`.
+    """All devices of this process along `lane`: lanes have nothing to say to each other.
 
     >>> make_mesh().axis_names
     ('lane',)
     """
-    return jax.make_mesh((device_count(),), ("lane",), axis_types=(AxisType.Auto,))
+    device_count()  # Refuses what keeps programs from being compiled.
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("lane",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def by_lane(mesh: Mesh) -> NamedSharding:

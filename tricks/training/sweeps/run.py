@@ -4,12 +4,14 @@ import functools
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
 from tricks import config as configuration
+from tricks.cli import job
 from tricks.cli.json_files import read_json, write_json
 from tricks.cli.screen import say
 from tricks.config import Config
@@ -29,6 +31,7 @@ from tricks.training.sweeps.settings import Lane, Setting, checked, lanes
 from tricks.training.sweeps.slots import Keeper
 
 WIDTHS = "widths.json"
+_INTERRUPTED = "interrupted"
 _OF_OTHER_KINDS = {"data.name", "data.target", "data.task", "data.standardize_targets", "loss.name"}
 
 
@@ -76,17 +79,24 @@ def sweep(
     every = lanes(config, settings, seeds)
     mesh = programs.make_mesh()
     found = grouping.divide(every, mesh, functools.partial(sources.find, folders=folders))
-    with run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP) as resuming:
-        (workdir / lane_files.FOLDER).mkdir(exist_ok=True)
-        export.keep(workdir, config, settings, seeds, folders)
-        for number, group in enumerate(found):
-            folder = workdir / "groups" / f"{number:03d}"
-            if group.own.functions or group.own.data:
-                folder.mkdir(parents=True, exist_ok=True)
-                sources.settle(folder, group.own, group.examples, group.network, resuming and any(folder.iterdir()))
-        widths = _widths(workdir, found, mesh.size)
+    opened = run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP)
+    with opened if job.is_first() else nullcontext() as resuming:
+        if job.is_first():
+            (workdir / lane_files.FOLDER).mkdir(exist_ok=True)
+            export.keep(workdir, config, settings, seeds, folders)
+            _settle(workdir, found, bool(resuming))
+        # Of several processes the first one prepares the directory, and the others wait for it.
+        widths = job.share("widths", _widths(workdir, found, mesh.size) if job.is_first() else None)[0]
         stories = {lane.number: lane_files.read(workdir, lane.number) for lane in every}
         return _Sweep(workdir, every, found, mesh, widths, stories, halving).run()
+
+
+def _settle(workdir: Path, found: Sequence[Group], resuming: bool) -> None:
+    for number, group in enumerate(found):
+        folder = workdir / "groups" / f"{number:03d}"
+        if group.own.functions or group.own.data:
+            folder.mkdir(parents=True, exist_ok=True)
+            sources.settle(folder, group.own, group.examples, group.network, resuming and any(folder.iterdir()))
 
 
 class _Sweep:
@@ -120,7 +130,8 @@ class _Sweep:
         say(self._heading())
         for field in sorted({*self.lanes[0].chosen} & _OF_OTHER_KINDS):
             say(f"lanes differ in {field}: what they are compared by, {self._metric()}, may not be of one kind")
-        self.bar = Bar(self._steps(), sum(self._done(n, s) for n, s in self.stories.items()), self._best())
+        mine = {number: story for number, story in self.stories.items() if job.is_mine(number)}
+        self.bar = Bar(self._steps(), sum(self._done(n, s) for n, s in mine.items()), self._best())
         interrupted = False
         try:
             with catch_interrupts() as asked:
@@ -144,7 +155,8 @@ class _Sweep:
             falls=self._falls(),
             interrupted=interrupted,
         )
-        results.write(self.workdir, made, self.stories)
+        if job.is_first():
+            results.write(self.workdir, made, self.stories)
         ended = sum(bool(story.status) for story in self.stories.values())
         behind = [number for number in out if not self.stories[number].status]
         say(table.text(made))
@@ -152,19 +164,31 @@ class _Sweep:
         say(f"{ended} of {len(self.lanes)} lanes have ended{left}; {time.monotonic() - began:.1f} s in this sitting")
         if interrupted:
             say("the same command goes on")
-        else:
+        elif job.is_first():
             picture.draw(self.workdir, made, self.title)
         say(f"directory of the sweep: {self.workdir}")
         return made
 
     def _rung(self, alive: Sequence[int], share: float, asked: Any) -> bool:
         """Trains those that are left to a share of their epochs; whether that was interrupted."""
-        until = {number: self._until(number, share) for number in alive}
+        until = {number: self._until(number, share) for number in alive if job.is_mine(number)}
+
+        def ends() -> bool:
+            if asked():
+                job.tell(_INTERRUPTED)
+            return bool(asked()) or job.is_told(_INTERRUPTED)
+
         self.stories, interrupted = self.crew.train(
             self.stories,
             until,
-            lambda compiled: Keeper(functools.partial(self._restore, compiled), self._save, self._note, asked),
+            lambda compiled: Keeper(functools.partial(self._restore, compiled), self._save, self._note, ends),
         )
+        # Lanes of other processes have come to the same place when all have said so.
+        interrupted = any(job.share(f"rung {share}", interrupted))
+        for lane in self.lanes:
+            if not job.is_mine(lane.number):
+                self.stories[lane.number] = lane_files.read(self.workdir, lane.number)
+                self._judge(lane.number)
         return interrupted
 
     def _restore(self, compiled: LanePrograms, lane: Lane) -> Any:
@@ -202,7 +226,7 @@ class _Sweep:
         return self._until(number, 1.0) if story.status else story.step
 
     def _steps(self) -> int:
-        return sum(self._until(lane.number, 1.0) for lane in self.lanes)
+        return sum(self._until(lane.number, 1.0) for lane in self.lanes if job.is_mine(lane.number))
 
     def _epochs(self) -> dict[int, int]:
         return {number: group.plan.steps_per_epoch for number, group in self.group_of.items()}
@@ -254,7 +278,7 @@ def _widths(workdir: Path, found: Sequence[Group], devices: int) -> list[int]:
         stored = _stored_widths(path)
         if len(stored) == len(found) and all(width % devices == 0 for width in stored):
             return stored
-    widths = [rung.width(group, devices) for group in found]
+    widths = [rung.width(group, devices, job.count()) for group in found]
     write_json(path, widths)
     return widths
 

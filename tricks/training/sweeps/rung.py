@@ -15,19 +15,20 @@ from tricks.training.sweeps.slots import Keeper, OnDevices
 _BATCH = 256  # Examples of a lane that are evaluated at once.
 
 
-def width(group: Group, devices: int) -> int:
+def width(group: Group, devices: int, processes: int = 1) -> int:
     """Lanes of a group at once.
 
     Args:
         group: of lanes.
-        devices: that they are divided among.
+        devices: of a process, that they are divided among.
+        processes: that they are divided among before.
 
     Returns:
         A multiple of the devices.
     """
     batch = assembly.batch_of(group.examples.train, group.plan.batch_size)
     each = memory.of_lane(group.static, group.hypers[group.lanes[0].number], batch)
-    return memory.width(len(group.lanes), each, lane_data.bytes_on_device(group.data), devices)
+    return memory.width(-(-len(group.lanes) // processes), each, lane_data.bytes_on_device(group.data), devices)
 
 
 class Crew:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from tricks.cli import job
 from tricks.cli.screen import say
 
 _LINES = 20
@@ -19,7 +20,7 @@ class Bar:
         self._total, self._done, self._told = total_steps, first_step, first_step * _LINES // max(total_steps, 1)
         self._bar = (
             tqdm(total=total_steps, initial=first_step, bar_format=_FORMAT, leave=False, desc=best)
-            if sys.stderr.isatty() and sys.stdout.isatty()
+            if sys.stderr.isatty() and sys.stdout.isatty() and job.is_first()
             else None
         )
 
