@@ -255,6 +255,27 @@ def test_an_allocation_alone_is_no_job():
 
 
 @pytest.mark.parametrize(
+    ("tasks", "visible", "local", "mine"),
+    [
+        ("8(x4)", "0,1,2,3,4,5,6,7", 5, [5]),
+        ("8(x4)", "3", 5, [0]),  # Each has been given its own.
+        ("2,1", "0,1,2,3", 1, [2, 3]),
+        ("1(x2)", "0,1", 0, [0, 1]),
+        ("", "0,1", 0, None),
+        ("8", "", 0, None),
+    ],
+)
+def test_visible_devices_are_divided_among_the_processes_of_a_host(tasks, visible, local, mine):
+    told = {"SLURM_NTASKS": "32", "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "a", "SLURM_PROCID": "9"}
+    told |= {"SLURM_STEP_TASKS_PER_NODE": tasks, "CUDA_VISIBLE_DEVICES": visible, "SLURM_LOCALID": str(local)}
+    assert supervision.local_devices(told) == mine
+    assert supervision.local_devices({**told, "JAX_LOCAL_DEVICE_IDS": "0"}) is None
+    mpi = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_MCA_orte_hnp_uri": "1", "OMPI_COMM_WORLD_RANK": "3"}
+    mpi |= {"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "4,5"}
+    assert supervision.local_devices(mpi) == [1]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("are unhealthy (stopped sending heartbeats):\n1\nThe tasks have crashed.", "process 1 has died"),

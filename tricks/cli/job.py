@@ -70,6 +70,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             coordinator,
             processes,
             process,
+            None if coordinator else supervision.local_devices(os.environ),
             cluster_detection_method="deactivate" if coordinator else None,
             initialization_timeout=_JOINING,
             heartbeat_timeout_seconds=_HEARTBEAT,

@@ -70,6 +70,40 @@ def launcher(environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def local_devices(environment: Mapping[str, str]) -> list[int] | None:
+    """Which of the visible GPUs are this process's, where its launcher does not leave it to JAX, that takes one each.
+
+    Where there are fewer than processes on the host, the launcher has given each its own, and they are counted from 0
+    in each; where there are more, they are divided.
+
+    Args:
+        environment: of the process.
+
+    Returns:
+        Places among those that are visible; None to leave it to JAX.
+
+    >>> slurm = {"SLURM_NTASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "4", "SLURM_LOCALID": "3"}
+    >>> slurm |= dict.fromkeys(("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"), "1")
+    >>> local_devices(slurm | {"CUDA_VISIBLE_DEVICES": "0"}), local_devices(slurm | {"CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+    ([0], [3])
+    """
+    by, visible = launcher(environment), environment.get("CUDA_VISIBLE_DEVICES", "")
+    if by is None or not visible or "JAX_LOCAL_DEVICE_IDS" in environment:
+        return None
+    if by == "SLURM":
+        # Such as 8, 8(x4) or 2,1: of each node in turn, most of them alike.
+        most = [int(one) for one in re.findall(r"(\d+)(?:\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))]
+        here, place = max(most, default=0), environment["SLURM_LOCALID"]
+    else:
+        here = int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "0"))
+        place = environment.get("OMPI_COMM_WORLD_LOCAL_RANK", "")
+    if not here or not place.isdecimal():
+        return None
+    count = len(visible.split(","))
+    each = count // here
+    return list(range(count)) if each == 0 else list(range(int(place) * each, (int(place) + 1) * each))
+
+
 def _hosts(environment: Mapping[str, str]) -> list[str]:
     """Of a slice of Cloud TPU."""
     return [host for host in environment.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
