@@ -141,6 +141,7 @@ def assemble(
         mesh=mesh,
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
         augment=functions.get("data.augment.function"),
+        compute=config.precision.compute,
     )
     with told_of("optimizer."):
         assembly.make_optimizer(static, hyper)

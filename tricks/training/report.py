@@ -40,19 +40,21 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
+def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: str) -> None:
     """Prints what is trained, on what.
 
     Args:
         data: the examples.
         parameters: scalars in the model.
         steps_per_epoch: updates in one epoch.
+        compute: the floating-point type of the arithmetic, said where it is not float32.
     """
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
     say(f"{data.name}: {counts} examples (train / validation / test)")
+    precision = "" if compute == "float32" else f" in {compute}"
     say(
-        f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
+        f"{_described(data.train.features)}, {kind}; {parameters:,} parameters{precision}; "
         f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
 
