@@ -33,10 +33,10 @@ def drop(x: jax.Array, rate: float | jax.Array, key: jax.Array) -> jax.Array:
     # what it was rounded to.
     halves = _random_halves(key, x.shape)
     kept = jnp.maximum(jnp.round((1 - rate) * 2**16), 1)
+    survives = halves < kept.astype(jnp.uint32)
     # In half a precision the scale would be off by up to 0.2 %, for all units in the same direction.
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    scaled = (x.astype(wide) * (2**16 / kept).astype(wide)).astype(x.dtype)
-    return jnp.where(halves < kept.astype(jnp.uint32), scaled, 0)
+    return jnp.where(survives, (x.astype(wide) * (2**16 / kept).astype(wide)).astype(x.dtype), 0)
 
 
 def disturb(x: jax.Array, deviation: float | jax.Array, key: jax.Array | None, number: int) -> jax.Array:
