@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tricks.arguments import require_choice, require_decay, require_not_negative
+from tricks.models import statistics
 from tricks.models.network import Apply, ModelState, Network, Params
 from tricks.models.noise import disturb, drop, is_on
 
@@ -53,6 +54,7 @@ class _MLP(nnx.Module):
                 # The fast variance E[x^2] - E[x]^2 loses most of its digits when the mean is large. A momentum of 0
                 # leaves the statistics of the batch, which `_moved` mixes in.
                 norm = nnx.BatchNorm(sizes[i + 1], momentum=0.0, use_fast_variance=False, use_bias=True, rngs=rngs)
+                statistics.keep_apart(norm)
                 setattr(self, f"norm_{i}", norm)
 
     def __call__(

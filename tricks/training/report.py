@@ -52,11 +52,12 @@ def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: st
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
     say(f"{data.name}: {counts} examples (train / validation / test)")
-    precision = "" if compute == "float32" else f" in {compute}"
     say(
-        f"{_described(data.train.features)}, {kind}; {parameters:,} parameters{precision}; "
+        f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
         f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+    if compute != "float32":
+        say(f"layers in {compute}; parameters, averages, losses and norms in float32")
 
 
 def _described(features: Any) -> str:
