@@ -112,11 +112,12 @@ def _functions():
     return models.from_functions(init, apply)
 
 
-# How often a matrix is multiplied in a step: a layer takes three, the first one two, since features have no gradient.
+# How often a matrix is multiplied in a step: a layer takes three, the first one two, since features have no gradient;
+# of the perceptron it stands in the step, and is dropped when that is compiled.
 @pytest.mark.parametrize(
     ("network", "products"),
     [
-        (None, 8),
+        (None, 9),
         (models.from_nnx(Convolutional), 5),
         (_linen(), 5),
         (_functions(), 2),
@@ -145,6 +146,31 @@ def test_sums_over_examples_are_in_float32(batch_norm):
     """Losses, norms, statistics, and gradients by biases."""
     equations, *_ = _step(*_assembled(batch_norm=batch_norm, noise=0.3))
     assert {"float32"} == {dtype for dtype in _types(equations, "reduce_sum") if "float" in dtype}
+
+
+def test_gradients_by_kernels_are_summed_in_float32():
+    """Over devices too: the sum over them is in the type of the product."""
+    equations, *_ = _step(*_assembled(batch_norm=False))
+    products = [e for e in equations if e.primitive.name == "dot_general" and e.invars[0].aval.shape[0] == 32]
+    of_kernels = [e.outvars[0].aval for e in products if e.invars[1].aval.shape[0] == 32]
+    assert sorted(a.shape for a in of_kernels) == [(12, 10), (16, 12), (64, 16)]
+    assert {str(a.dtype) for a in of_kernels} == {"float32"}
+
+
+@pytest.mark.parametrize("hidden", [(), (16, 12)])
+def test_a_gradient_of_bfloat16_is_that_of_float32_but_for_rounding(hidden):
+    network = models.multilayer_perceptron(input_size=64, output_size=10, hidden_sizes=hidden)
+    params, state = network.init(jax.random.key(0))
+    batch = losses.Batch(_digits().train.features[:32].reshape(32, 64), _digits().train.targets[:32])
+
+    def gradient(network):
+        loss = losses.mean_loss(network.apply, losses.cross_entropy)
+        return jax.jit(jax.grad(lambda params: loss(params, state, batch, None)[0]))(params)
+
+    found = [jax.tree.leaves(gradient(one)) for one in (network, computed_in(network, "bfloat16"))]
+    for wide, narrow in zip(*found, strict=True):
+        assert narrow.dtype == wide.dtype == np.float32
+        np.testing.assert_allclose(narrow, wide, atol=2**-5 * np.abs(wide).max())
 
 
 def test_a_loss_sees_float32():

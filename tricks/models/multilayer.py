@@ -11,6 +11,7 @@ from flax import nnx
 
 from tricks.arguments import require_choice, require_decay, require_not_negative
 from tricks.models import statistics
+from tricks.models.linear import applied
 from tricks.models.network import Apply, ModelState, Network, Params
 from tricks.models.noise import disturb, drop, is_on
 
@@ -70,7 +71,7 @@ class _MLP(nnx.Module):
         noise_key = None if rng is None else jax.random.fold_in(rng, self.layers)
         x = disturb(x, input_noise, noise_key, 0)
         for i in range(self.layers):
-            x = _applied(getattr(self, f"linear_{i}"), x)
+            x = applied(getattr(self, f"linear_{i}"), x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)
@@ -78,16 +79,6 @@ class _MLP(nnx.Module):
                 if rng is not None and is_on(dropout):
                     x = drop(x, dropout, jax.random.fold_in(rng, i))
         return x
-
-
-def _applied(linear: nnx.Linear, x: jax.Array) -> jax.Array:
-    kernel = linear.kernel[...]
-    dtype = jnp.result_type(x, kernel)
-    if linear.bias is None or jnp.finfo(dtype).bits >= 32:
-        return linear(x)
-    # The same sum, but its gradient by the bias adds up the examples in float32 on every platform.
-    bias = linear.bias[...].astype(jnp.float32).reshape((1,) * (x.ndim - 1) + (-1,))
-    return ((x @ kernel).astype(jnp.float32) + bias).astype(dtype)
 
 
 def multilayer_perceptron(
