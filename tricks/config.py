@@ -14,6 +14,7 @@ __all__ = [
     "OPTIONS",
     "PERCEPTRON",
     "PLACEMENTS",
+    "PRECISIONS",
     "STATISTICS",
     "AugmentConfig",
     "CheckpointConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Option",
+    "PrecisionConfig",
     "ScheduleConfig",
     "TrainConfig",
     "flatten",
@@ -39,6 +41,7 @@ OPTIONS = ("model.options.", "loss.options.", "data.options.")
 PERCEPTRON = "perceptron"
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass
@@ -162,6 +165,15 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass
+class PrecisionConfig:
+    """The floating-point type of the arithmetic."""
+
+    compute: str = "float32"
+    """Of the layers, in steps, validation and test: `float32`, or `bfloat16`. Parameters, the optimizer's averages,
+    running statistics, losses and norms are in float32 with both."""
+
+
+@dataclasses.dataclass
 class ScheduleConfig:
     """How the learning rate moves from step to step."""
 
@@ -254,6 +266,7 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    precision: PrecisionConfig = dataclasses.field(default_factory=PrecisionConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)

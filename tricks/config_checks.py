@@ -4,7 +4,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from tricks.config import PERCEPTRON, PLACEMENTS, STATISTICS, Config, Option, leaves
+from tricks.config import PERCEPTRON, PLACEMENTS, PRECISIONS, STATISTICS, Config, Option, leaves
 from tricks.errors import UserError
 
 __all__ = ["validate"]
@@ -71,6 +71,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.placement": PLACEMENTS,
     "early_stopping.mode": ("auto", "min", "max"),
     "escape.statistics": STATISTICS,
+    "precision.compute": PRECISIONS,
 }
 _RANGES: dict[str, _Check] = {
     "seed": (lambda v: 0 <= v < 2**31, "an integer from 0 to 2147483647"),

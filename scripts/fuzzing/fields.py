@@ -66,6 +66,7 @@ FIELDS = {
     "optimizer.weight_decay": Values(("0", "0.1", "1e30"), _NUMBER),
     "optimizer.l1": Values(("0", "1e-4", "1e30"), _NUMBER),
     "optimizer.l2": Values(("0", "1e-4", "1e30"), _NUMBER),
+    "precision.compute": Values(("float32", "bfloat16"), (*_WORD, "float16", "float64", "bf16")),
     "schedule.shape": Values(("constant", "cosine", "linear", "inverse_time", "inverse_sqrt"), (*_WORD, "exponential")),
     "schedule.warmup_steps": Values(("0", "10"), (*_INTEGER, "80", "81", "2147483647")),
     "schedule.end_value": Values(("0", "1e-5"), (*_NUMBER, "1e-38", "1")),

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tricks.arguments import require_choice, require_decay, require_not_negative
+from tricks.models import statistics
+from tricks.models.linear import applied
 from tricks.models.network import Apply, ModelState, Network, Params
 from tricks.models.noise import disturb, drop, is_on
 
@@ -53,6 +55,7 @@ class _MLP(nnx.Module):
                 # The fast variance E[x^2] - E[x]^2 loses most of its digits when the mean is large. A momentum of 0
                 # leaves the statistics of the batch, which `_moved` mixes in.
                 norm = nnx.BatchNorm(sizes[i + 1], momentum=0.0, use_fast_variance=False, use_bias=True, rngs=rngs)
+                statistics.keep_apart(norm)
                 setattr(self, f"norm_{i}", norm)
 
     def __call__(
@@ -68,7 +71,7 @@ class _MLP(nnx.Module):
         noise_key = None if rng is None else jax.random.fold_in(rng, self.layers)
         x = disturb(x, input_noise, noise_key, 0)
         for i in range(self.layers):
-            x = getattr(self, f"linear_{i}")(x)
+            x = applied(getattr(self, f"linear_{i}"), x)
             if i < self.layers - 1:
                 if hasattr(self, f"norm_{i}"):
                     x = getattr(self, f"norm_{i}")(x, use_running_average=not batch_statistics)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tricks.models import plain
+from tricks.models import plain, statistics
 from tricks.models.network import ModelState, Network, Params
 from tricks.models.streams import stream_key, unusable_key
 from tricks.models.switches import JOINT, Mode, choose, parameters_of
@@ -152,6 +152,8 @@ def _graphs(module: nnx.Module) -> dict[Mode, Any]:
     for _, part in nnx.iter_modules(module, graph=True):
         # What a capture of nothing leaves: Flax then drops what is sown, where it would make variables, and warn.
         part.__captures__ = ()  # type: ignore[attr-defined]
+        if isinstance(part, nnx.BatchNorm):
+            statistics.keep_apart(part)
     graphs = {}
     for random, batch_statistics in itertools.product((False, True), repeat=2):
         mode = Mode(random, batch_statistics)

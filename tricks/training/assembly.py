@@ -19,6 +19,7 @@ from tricks.data import Split
 from tricks.early_stopping import EarlyStoppingState
 from tricks.losses import Batch, Loss
 from tricks.models import Network
+from tricks.models.precision import computed_in
 from tricks.training import optimizer
 from tricks.training.state import LoopState, TrainState, Weights, weights
 from tricks.transforms import current_learning_rate
@@ -96,6 +97,7 @@ class Static:
         escape: of saddles; None for a run that does not look for them.
         augment: `augment(key, batch) -> batch`, applied to training batches before what `Hyper` names; None for
             nothing.
+        compute: the floating-point type that steps and evaluations compute the network in, by its name.
     """
 
     network: Callable[..., Network]
@@ -111,6 +113,7 @@ class Static:
     mesh: Mesh
     escape: EscapePlan | None = None
     augment: Callable[[jax.Array, Batch], Batch] | None = None
+    compute: str = "float32"
 
 
 class Hyper(NamedTuple):
@@ -149,7 +152,7 @@ class Progress(NamedTuple):
 
 
 def make_network(static: Static, hyper: Hyper | None = None) -> Network:
-    """The network of a run.
+    """The network of a run, in the types of its parameters: what is looked at where curvature and layers are measured.
 
     Args:
         static: what is fixed.
@@ -160,6 +163,20 @@ def make_network(static: Static, hyper: Hyper | None = None) -> Network:
     """
     numbers = {} if hyper is None else hyper.model
     return static.network(static.example.features, static.outputs, **dict(static.options), **numbers)
+
+
+def computing_network(static: Static, hyper: Hyper | None = None) -> Network:
+    """The network of a run as its steps and evaluations compute it.
+
+    Args:
+        static: what is fixed.
+        hyper: the numbers; None for evaluation alone, which needs none of them.
+
+    Returns:
+        The network; in float32 that of `make_network` itself.
+    """
+    network = make_network(static, hyper)
+    return network if static.compute == "float32" else computed_in(network, static.compute)
 
 
 def make_optimizer(static: Static, hyper: Hyper) -> optax.GradientTransformation:
@@ -217,7 +234,7 @@ def step(
     Returns:
         The state after the update, and what was measured before it.
     """
-    loss_fn = losses.mean_loss(make_network(static, hyper).apply, static.loss)
+    loss_fn = losses.mean_loss(computing_network(static, hyper).apply, static.loss)
     rng = jax.random.fold_in(state.rng, state.step)
     batch = augmented(static, hyper, rng, batch)
     (_, (model_state, measures)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(

@@ -13,6 +13,7 @@ from tricks.config import PERCEPTRON, Config, ModelConfig, OptimizerConfig
 from tricks.data import Dataset
 from tricks.errors import UserError, told_of
 from tricks.losses import Batch
+from tricks.models import Network
 from tricks.training import assembly, feed, model_parts, network_check, optimizer
 from tricks.training.assembly import EscapePlan, Hyper, Static
 from tricks.training.model_parts import Functions
@@ -141,10 +142,14 @@ def assemble(
         mesh=mesh,
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
         augment=functions.get("data.augment.function"),
+        compute=config.precision.compute,
     )
     with told_of("optimizer."):
         assembly.make_optimizer(static, hyper)
-    _check_augmentation(config, static, hyper, assembly.batch_of(data.train, config.data.batch_size))
+    batch = assembly.batch_of(data.train, config.data.batch_size)
+    if functions and config.precision.compute != "float32":
+        _check_precision(assembly.computing_network(static, hyper), config.precision.compute, batch)
+    _check_augmentation(config, static, hyper, batch)
     return static, hyper
 
 
@@ -180,6 +185,16 @@ def numbers(config: Config, total_steps: int, *, of_model: bool = True) -> Hyper
             name: value for name in _STRENGTHS if not optimizer.is_off(value := getattr(config.data.augment, name))
         },
     )
+
+
+def _check_precision(network: Network, compute: str, batch: Batch) -> None:
+    try:
+        network_check.check(network, batch.features)
+    except ValueError as error:
+        raise UserError(
+            f"precision.compute is {compute!r}, in which the network cannot be computed; choose float32, or let the "
+            f"network follow the types of its parameters and features ({error})"
+        ) from error
 
 
 def _check_augmentation(config: Config, static: Static, hyper: Hyper, batch: Batch) -> None:

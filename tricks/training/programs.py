@@ -107,7 +107,7 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
     )
     run = jit(functools.partial(chunk.run, static), donate=1)
     chunks = {length: run.trace(shapes.hyper, loop.train, *rest) for length, rest in shapes.chunks.items()}
-    sums = jit(functools.partial(evaluation.sums, assembly.make_network(static), static.loss))
+    sums = jit(functools.partial(evaluation.sums, assembly.computing_network(static), static.loss))
     after_epoch = jit(functools.partial(assembly.after_epoch, static), donate=1)
     measures = {name: jax.ShapeDtypeStruct((), np.float32) for name in static.loss.names}
     return Programs(

@@ -40,13 +40,14 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
+def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: str) -> None:
     """Prints what is trained, on what.
 
     Args:
         data: the examples.
         parameters: scalars in the model.
         steps_per_epoch: updates in one epoch.
+        compute: the floating-point type of the arithmetic, said where it is not float32.
     """
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
@@ -55,6 +56,8 @@ def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
         f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
         f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+    if compute != "float32":
+        say(f"layers in {compute}; parameters, averages, losses and norms in float32")
 
 
 def _described(features: Any) -> str:

@@ -53,6 +53,7 @@ def make(
             "count": jax.device_count(),
         },
         "parameters": parameters,
+        **({"precision": compute} if (compute := fields["precision.compute"]) != "float32" else {}),
         "seconds": round(spent["seconds"], 3),
         "best": {
             "seconds": round(spent["best_seconds"], 3),

@@ -196,7 +196,7 @@ def traced(
     loops: LoopState = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=by), started.out_info)
     own = Examples(examples[0], examples[1], struct((), np.int32), struct((), np.int32))
     of_run = jit(lanes(run, in_axes=(0, 0, Examples(None, None, 0, 0), 0)), donate=1)
-    sums = functools.partial(evaluation.sums_of_rows, assembly.make_network(static), static.loss)
+    sums = functools.partial(evaluation.sums_of_rows, assembly.computing_network(static), static.loss)
     evaluate = jit(lanes(sums, in_axes=(0, None, 0)))
 
     def after_epoch(hyper: Hyper, loop: LoopState, measures: dict[str, jax.Array], mask: jax.Array) -> Any:
