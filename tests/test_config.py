@@ -73,6 +73,8 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         "escape.basis_size": 40,
         "escape.min_decrease": 0.01,
         "escape.noise": False,
+        "mesh.data": 0,
+        "mesh.model": 1,
     }
 
 
@@ -129,6 +131,8 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         ("escape.max_products", 2),
         ("escape.basis_size", 4),
         ("escape.min_decrease", 1.0),
+        ("mesh.data", -1),
+        ("mesh.model", 0),
     ],
 )
 def test_out_of_range_is_refused_by_name(path, value):

@@ -209,7 +209,12 @@ def _counted(operator: Operator, count: Callable[[], Any]) -> Operator:
         return inner(vector)
 
     return Operator(
-        jax.tree_util.Partial(apply, operator.apply), operator.like, operator.loss, operator.gradient, operator.mode
+        jax.tree_util.Partial(apply, operator.apply),
+        operator.like,
+        operator.loss,
+        operator.gradient,
+        operator.mode,
+        division=operator.division,
     )
 
 

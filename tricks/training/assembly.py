@@ -96,6 +96,8 @@ class Static:
         escape: of saddles; None for a run that does not look for them.
         augment: `augment(key, batch) -> batch`, applied to training batches before what `Hyper` names; None for
             nothing.
+        rule: `rule(path, shape, devices) -> dimension`, by which weights are divided where the mesh has a dimension
+            `model`; None for that of `shardings`.
     """
 
     network: Callable[..., Network]
@@ -111,6 +113,7 @@ class Static:
     mesh: Mesh
     escape: EscapePlan | None = None
     augment: Callable[[jax.Array, Batch], Batch] | None = None
+    rule: Callable[[str, tuple[int, ...], int], int | None] | None = None
 
 
 class Hyper(NamedTuple):
