@@ -132,7 +132,8 @@ def density_of(
         reorthogonalize = min(steps, operator.size) * bytes_of(operator.like) <= _KEPT
     if reorthogonalize:
         steps = min(steps, operator.size)
-        require_memory("steps", steps, operator.like, operator.division and operator.division.of_vector)
+        of_vector = None if operator.division is None else operator.division.of_vector
+        require_memory("steps", steps, operator.like, of_vector)
     return _density(operator, key, probes, steps, reorthogonalize)
 
 

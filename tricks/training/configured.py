@@ -158,7 +158,7 @@ def assemble(
     _check_augmentation(config, static, hyper, assembly.batch_of(data.train, config.data.batch_size))
     if static.rule is not None:
         with told_of(f"mesh.rule is {config.mesh.rule!r}; "):
-            shardings.dimensions(static, shardings.shapes(static))
+            shardings.dimensions(mesh, static.rule, shardings.shapes(static))
     return static, hyper
 
 

@@ -11,7 +11,7 @@ from tricks import config as configuration
 from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, outputs, report, run_directory, sources
+from tricks.training import computation, loop, outputs, report, run_directory, shardings, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
@@ -56,8 +56,9 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
         resuming = job.share("resuming", found)[0]
         if job.is_first():
             sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
-        parameters = optax.tree.size(first.train.params)
-        report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.rules.steps_per_epoch)
+        params, steps = first.train.params, setup.rules.steps_per_epoch
+        divided = shardings.heading(setup.static, params)
+        report.heading(setup.data, parameters=optax.tree.size(params), steps_per_epoch=steps, divided=divided)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 

@@ -1,6 +1,7 @@
 """Which examples each chunk of steps sees, and how they come to the device."""
 
 import functools
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,24 @@ def make_mesh(data: int = 0, model: int = 1) -> Mesh:
     if model == 1:
         return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
     return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
+def nearest_mesh(model: int) -> Mesh:
+    """All devices, with as many of them along `model` as divide both their number and another one.
+
+    Args:
+        model: along `model` where a run was trained, perhaps on other devices.
+
+    Returns:
+        The mesh.
+
+    Raises:
+        UserError: there is no device.
+
+    >>> nearest_mesh(1).axis_names
+    ('data',)
+    """
+    return make_mesh(model=math.gcd(model, device_count()))
 
 
 def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 1) -> Plan:

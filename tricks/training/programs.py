@@ -99,7 +99,8 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
     def start(hyper: Hyper, seed: jax.Array) -> LoopState:
         return assembly.start(static, hyper, jax.random.key(seed))
 
-    seed, placed = jax.ShapeDtypeStruct((), np.uint32), replicated
+    seed = jax.ShapeDtypeStruct((), np.uint32)
+    placed: Any = replicated
     if shardings.count(static.mesh) > 1:
         placed = shardings.of_loop(static, jax.eval_shape(start, shapes.hyper, seed))
     started = jit(start, placed).trace(shapes.hyper, seed)

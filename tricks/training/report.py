@@ -40,13 +40,14 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
+def heading(data: Dataset, *, parameters: int, steps_per_epoch: int, divided: str) -> None:
     """Prints what is trained, on what.
 
     Args:
         data: the examples.
         parameters: scalars in the model.
         steps_per_epoch: updates in one epoch.
+        divided: how the parameters are divided among the devices, in a line; empty where they are whole.
     """
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
@@ -55,6 +56,8 @@ def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
         f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
         f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+    if divided:
+        say(divided)
 
 
 def _described(features: Any) -> str:

@@ -61,11 +61,12 @@ def count(mesh: Mesh) -> int:
     return int(mesh.shape.get(MODEL, 1))
 
 
-def dimensions(static: Static, params: Any) -> tuple[int | None, ...]:
+def dimensions(mesh: Mesh, rule: Rule | None, params: Any) -> tuple[int | None, ...]:
     """What the rule says of each array.
 
     Args:
-        static: has the mesh and the rule.
+        mesh: the devices.
+        rule: None for `largest`.
         params: arrays, or their shapes.
 
     Returns:
@@ -74,7 +75,7 @@ def dimensions(static: Static, params: Any) -> tuple[int | None, ...]:
     Raises:
         ValueError: the rule names a dimension that is not there, or that does not divide.
     """
-    devices, rule = count(static.mesh), static.rule or largest
+    devices, rule = count(mesh), rule or largest
     if devices == 1:
         return (None,) * len(jax.tree.leaves(params))
     named = [(_name(path), tuple(leaf.shape)) for path, leaf in jax.tree.leaves_with_path(params)]
@@ -96,7 +97,7 @@ def division(static: Static, params: Any) -> Any:
     Returns:
         `tricks.curvature.division.Division`; None where nothing is divided.
     """
-    found = dimensions(static, params)
+    found = dimensions(static.mesh, static.rule, params)
     if set(found) <= {None}:
         return None
     # It brings tricks.curvature, which takes longer to import than a run without it has to spare.
@@ -118,10 +119,10 @@ def of_loop(static: Static, loop: LoopState) -> Any:
     Returns:
         One sharding for all where no weights are divided; else a pytree of them, of the structure of `loop`.
     """
-    everywhere = NamedSharding(static.mesh, PartitionSpec())
+    everywhere: Any = NamedSharding(static.mesh, PartitionSpec())
     if count(static.mesh) == 1:
         return everywhere
-    params = of_params(static, loop.train.params)
+    params = of_params(static.mesh, static.rule, loop.train.params)
     by_path = {
         path: (leaf.shape, sharding)
         for (path, leaf), sharding in zip(
@@ -174,19 +175,20 @@ def with_shardings(tree: Any, placed: Any) -> Any:
     return jax.tree.map(one, tree, placed)
 
 
-def of_params(static: Static, params: Any) -> Any:
+def of_params(mesh: Mesh, rule: Rule | None, params: Any) -> Any:
     """How parameters lie on the devices.
 
     Args:
-        static: has the mesh and the rule.
+        mesh: the devices.
+        rule: None for `largest`.
         params: arrays, or their shapes.
 
     Returns:
         A pytree of shardings.
     """
     leaves, structure = jax.tree.flatten(params)
-    found = zip(leaves, dimensions(static, params), strict=True)
-    return jax.tree.unflatten(structure, [along(static.mesh, leaf.ndim, dimension) for leaf, dimension in found])
+    found = zip(leaves, dimensions(mesh, rule, params), strict=True)
+    return jax.tree.unflatten(structure, [along(mesh, leaf.ndim, dimension) for leaf, dimension in found])
 
 
 def along(mesh: Mesh, dimensions: int, divided: int | None) -> NamedSharding:
@@ -205,7 +207,8 @@ def rows(static: Static, params: Any) -> list[Row]:
         A row for each.
     """
     devices, found = count(static.mesh), []
-    for (path, leaf), dimension in zip(jax.tree.leaves_with_path(params), dimensions(static, params), strict=True):
+    said = dimensions(static.mesh, static.rule, params)
+    for (path, leaf), dimension in zip(jax.tree.leaves_with_path(params), said, strict=True):
         size = leaf.size * leaf.dtype.itemsize
         found.append(
             Row(_name(path), tuple(leaf.shape), dimension, size, size if dimension is None else size // devices)
@@ -228,9 +231,7 @@ def heading(static: Static, params: Any) -> str:
     found = rows(static, params)
     divided = sum(row.dimension is not None for row in found)
     share = sum(row.on_device for row in found) / max(sum(row.whole for row in found), 1)
-    return (
-        f"model {count(static.mesh)}: {divided} of {len(found)} arrays divided, {share:.2f} of the bytes on a device"
-    )
+    return f"model {count(static.mesh)}: {divided} of {len(found)} arrays divided, {share:.2f} of the bytes on a device"
 
 
 def table(static: Static, params: Any) -> str:
@@ -248,7 +249,9 @@ def table(static: Static, params: Any) -> str:
         sizes = [f"[{size}]" if place == row.dimension else str(size) for place, size in enumerate(row.shape)]
         lines.append((row.path, " x ".join(sizes) or "scalar", f"{row.on_device:,} of {row.whole:,} bytes"))
     widths = [max((len(line[column]) for line in lines), default=0) for column in range(3)]
-    shown = ["  ".join((one.ljust(widths[0]), two.ljust(widths[1]), three.rjust(widths[2]))) for one, two, three in lines]
+    shown = [
+        "  ".join((one.ljust(widths[0]), two.ljust(widths[1]), three.rjust(widths[2]))) for one, two, three in lines
+    ]
     return "\n".join([*shown, heading(static, params) or "model 1: all arrays are whole on every device"])
 
 
@@ -265,9 +268,7 @@ def bytes_on_device(like: Any) -> int:
     >>> bytes_on_device({"a": jnp.ones((2, 3), jnp.float32)})
     24
     """
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like)
-    )
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 
 def _name(path: Any) -> str:
