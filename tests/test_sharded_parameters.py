@@ -2,13 +2,16 @@
 
 import json
 import re
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from conftest import PLAIN, QUICKLY_COMPILED, run_python, train
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics, run_python, train
 from tricks.config import Config, flatten
 from tricks.errors import UserError
 from tricks.training import feed, run_directory, shardings
@@ -126,7 +129,7 @@ print(json.dumps({"apart": [apart(ends[1, 1], ends[shape]) for shape in ((4, 2),
 """
 
 _CURVATURE = """
-from tricks.curvature import classify, eigenpairs, hessian, trace
+from tricks.curvature import classify, eigenpairs, escape, hessian, trace
 from tricks.curvature.division import Division, divided, division_of
 from tricks.curvature.lanczos import lanczos
 from tricks.training import saddle
@@ -153,14 +156,13 @@ for model in (1, 2, 4, 8):
     compiled = lanczos.lower(operator.apply, operator.like, jax.random.key(1), 1e-3, k=2, which="both", basis_size=44,
                              max_products=1000, sharding=division).compile()
     vector = 4 * operator.size
-    pairs = eigenpairs(operator, 2, "both", key=jax.random.key(1))
     found[f"model {model}"] = {
         "dimensions": None if division is None else list(division.dimensions),
         "held": compiled.memory_analysis().temp_size_in_bytes / vector,
-        "values": pairs.values.tolist(), "products": int(pairs.products),
-        "vectors": specs(pairs.vectors),
     }
     if model in (1, 4):
+        pairs = eigenpairs(operator, 2, "both", key=jax.random.key(1))
+        found[f"model {model}"] |= {"values": pairs.values.tolist(), "vectors": specs(pairs.vectors)}
         point = classify(loss, here, [(x, y)], key=jax.random.key(2), spectrum=True, tolerance=0.05)
         found[f"model {model}"]["point"] = {
             "verdict": point.verdict, "smallest": point.smallest, "largest": point.largest, "loss": point.loss,
@@ -175,6 +177,15 @@ state = LoopState(TrainState(None, weights, {}, averages, None), Weights(weights
 placed_like = shardings.of_loop(static, state)
 found["optimizer"] = {jax.tree_util.keystr(path, simple=True, separator="/"): [*one.spec]
                       for path, one in jax.tree.leaves_with_path(placed_like.train.opt_state)}
+
+# From zero, where the gradient is small and the curvature of the last two layers is not.
+flat = jax.tree.map(jnp.zeros_like, params) | {"c": params["c"], "a": params["a"]}
+moved = {}
+for model in (1, 4):
+    moved[model], evidence = escape(loss, placed(flat, model), [(x, y)], key=jax.random.key(5))
+    found[f"leaves {model}"] = {"reason": evidence.reason, "loss": float(evidence.loss_after),
+                                "products": int(evidence.products), "specs": specs(moved[model])}
+found["left apart"] = apart(moved[1], moved[4])
 
 # Every entry once, whatever the shape: also of what is whole and does not divide.
 division = Division(mesh_of(2, 4), "model", (1, None, None, 0))
@@ -286,8 +297,8 @@ def test_vectors_of_lanczos_are_divided(curved):
         here = curved[f"model {model}"]
         assert here["dimensions"] == [1, None, None, 1, None]
         assert here["held"] == pytest.approx(one["held"] / model, rel=0.35)
-        assert here["vectors"]["d"] == [None, None, "model"]
-        assert here["values"] == pytest.approx(one["values"], rel=1e-4)
+    assert curved["model 4"]["vectors"]["d"] == [None, None, "model"]
+    assert curved["model 4"]["values"] == pytest.approx(one["values"], rel=1e-4)
 
 
 def test_classify_agrees_with_one_device(curved):
@@ -314,6 +325,15 @@ def test_escape_agrees_with_one_device(curved):
     assert curved["escaped apart"] < 1e-4
     assert four["specs"]["linear_0/kernel"] == [None, "model"]
     assert four["held"] < one["held"] / 3
+
+
+def test_escape_outside_of_training_agrees_with_one_device(curved):
+    one, four = curved["leaves 1"], curved["leaves 4"]
+    assert one["reason"] == four["reason"] == "escaped"
+    assert four["products"] == one["products"]
+    assert four["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert curved["left apart"] < 1e-4
+    assert four["specs"]["d"] == [None, "model"]
 
 
 def test_of_the_largest_dimensions_the_last_is_divided_and_small_arrays_are_whole():
@@ -374,6 +394,34 @@ def test_a_run_goes_on_with_another_mesh_and_no_other_field(tmp_path):
         pass
 
 
+_QUICK = ("--config.train.epochs=1", "--config.model.hidden_sizes=64", "--config.train.chunk_steps=40")
+
+
+def _started(number, port, workdir, *flags):
+    job = (f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={number}")
+    command = [sys.executable, "train.py", f"--config={PLAIN}", f"--workdir={workdir}", *job, *flags]
+    own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {QUICKLY_COMPILED}"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **own}, **streams)
+
+
+def test_weights_may_be_divided_over_two_processes_and_read_by_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = (*_QUICK, "--config.optimizer.name=momentum")
+    both = [_started(number, port, tmp_path / "two", *flags, "--config.mesh.model=4") for number in range(2)]
+    outputs = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert "model 4: 1 of 5 arrays divided" in outputs[0]
+    assert train(tmp_path / "one", *flags).status == 0
+    again = train(tmp_path / "two", *flags)
+    assert again.status == 0, again
+    assert "resuming" in again.output
+    one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-6)
+
+
 _RULES = """
 def rows(path, shape, devices):
     return 0 if path == "linear_0/kernel" else None
@@ -384,7 +432,6 @@ def wrong(path, shape, devices):
 def raises(path, shape, devices):
     return {}[path]
 """
-_QUICK = ("--config.train.epochs=1", "--config.model.hidden_sizes=64", "--config.train.chunk_steps=40")
 
 
 def test_a_rule_of_ones_own_and_another_mesh_afterwards(tmp_path):
