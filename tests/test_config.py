@@ -204,7 +204,7 @@ def test_every_field_has_a_check():
     }
     # Names that the library has are checked by the library: tests/test_configured.py.
     named = {"model.activation", "model.initializer", "loss.name", "optimizer.name", "schedule.shape"}
-    named |= {"early_stopping.metric", "model.build", "data.augment.function"}
+    named |= {"early_stopping.metric", "model.build", "data.augment.function", "mesh.rule"}
     # Columns are looked for in the file.
     named |= {f"data.{name}" for name in ("target", "ignore", "split_column", "group_column")}
     assert set(flatten(Config())) == {*config_checks._RANGES, *config_checks._CHOICES, *free, *named}
