@@ -73,6 +73,8 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         "escape.basis_size": 40,
         "escape.min_decrease": 0.01,
         "escape.noise": False,
+        "mesh.data": 0,
+        "mesh.model": 1,
     }
 
 
@@ -129,6 +131,8 @@ def test_numbers_that_runs_of_another_version_lack_are_what_they_were():
         ("escape.max_products", 2),
         ("escape.basis_size", 4),
         ("escape.min_decrease", 1.0),
+        ("mesh.data", -1),
+        ("mesh.model", 0),
     ],
 )
 def test_out_of_range_is_refused_by_name(path, value):
@@ -200,7 +204,7 @@ def test_every_field_has_a_check():
     }
     # Names that the library has are checked by the library: tests/test_configured.py.
     named = {"model.activation", "model.initializer", "loss.name", "optimizer.name", "schedule.shape"}
-    named |= {"early_stopping.metric", "model.build", "data.augment.function"}
+    named |= {"early_stopping.metric", "model.build", "data.augment.function", "mesh.rule"}
     # Columns are looked for in the file.
     named |= {f"data.{name}" for name in ("target", "ignore", "split_column", "group_column")}
     assert set(flatten(Config())) == {*config_checks._RANGES, *config_checks._CHOICES, *free, *named}

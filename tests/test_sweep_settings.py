@@ -79,6 +79,7 @@ def test_a_range_that_is_none_is_refused(text, kind, said):
         ("escape.enabled", "cannot be swept: a sweep trains many networks in one program, which leaves no saddles"),
         ("curvature.examples", "looks at no curvature"),
         ("diagnosis.every_epochs", "looks at no layers"),
+        ("mesh.model", "divides its lanes among the devices"),
         ("checkpoint.every_epochs", "saves by itself"),
         ("data.placement", "keeps its examples on the device"),
         ("early_stopping.metric", "lanes are compared by it"),

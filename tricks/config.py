@@ -25,6 +25,7 @@ __all__ = [
     "EarlyStoppingConfig",
     "EscapeConfig",
     "LossConfig",
+    "MeshConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Option",
@@ -258,6 +259,19 @@ class EscapeConfig:
 
 
 @dataclasses.dataclass
+class MeshConfig:
+    """How the devices are divided between examples and weights. Results do not depend on it, but for rounding."""
+
+    data: int = 0
+    """Devices that each batch is divided among; 0 for as many as `model` leaves."""
+    model: int = 1
+    """Devices that weights, the optimizer's averages and vectors of curvature are divided among."""
+    rule: str = ""
+    """`file.py:function` of one's own, `(path, shape, devices) -> dimension or None`: which dimension of an array is
+    divided; empty for the largest that divides."""
+
+
+@dataclasses.dataclass
 class Config:
     """One experiment."""
 
@@ -274,6 +288,7 @@ class Config:
     curvature: CurvatureConfig = dataclasses.field(default_factory=CurvatureConfig)
     diagnosis: DiagnosisConfig = dataclasses.field(default_factory=DiagnosisConfig)
     escape: EscapeConfig = dataclasses.field(default_factory=EscapeConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

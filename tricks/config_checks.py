@@ -122,6 +122,8 @@ _RANGES: dict[str, _Check] = {
     "escape.max_products": (lambda v: 3 <= v <= 2**30, "an integer from 3 to 1073741824"),
     "escape.basis_size": (lambda v: 5 <= v <= _LARGEST_INTEGER, f"an integer from 5 to {_LARGEST_INTEGER}"),
     "escape.min_decrease": _FRACTION,
+    "mesh.data": _AT_LEAST_0,
+    "mesh.model": _AT_LEAST_1,
 }
 
 

@@ -91,6 +91,9 @@ FIELDS = {
     "escape.basis_size": Values(("5", "10"), (*_INTEGER, "4")),
     "escape.min_decrease": Values(("0", "0.5"), (*_NUMBER, "1")),
     "escape.noise": Values(("true", "false"), _SWITCH),
+    "mesh.data": Values(("0", "1"), (*_INTEGER[1:], "2", "1000000")),
+    "mesh.model": Values(("1",), (*_INTEGER, "2", "1000000")),
+    "mesh.rule": Values(("",), (*_WORD[1:], "nothing.py:f", "train.py:nothing", ":", "a:b")),
 }
 # Groups that mean something together only, and whose programs are large, so that few cases have them.
 TOGETHER = (

@@ -45,7 +45,7 @@ def _main(arguments: list[str]) -> None:
         raise UserError("--workdir is missing; give the directory of a run, such as --workdir=runs/digits")
     workdir = paths.local("--workdir", given.workdir)
     subject = spectrum.subject_of(
-        finished_run.load(workdir, given.weights),
+        finished_run.load(workdir, given.weights, divided=True),
         split=given.split,
         examples=given.examples,
         statistics=given.statistics,

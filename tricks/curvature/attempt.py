@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from tricks.curvature import line_search, trees
-from tricks.curvature.by_type import Vectors, joined
+from tricks.curvature.by_type import Vectors, apart, joined
+from tricks.curvature.division import Division
 from tricks.curvature.lanczos import Eigenpairs, lanczos
 from tricks.curvature.noise import MOST_TRIALS as MOST_NOISE_TRIALS
 from tricks.curvature.noise import gradient_beside, most_noise, share_reached
@@ -104,6 +105,7 @@ def attempt(
     options: Options,
     mask: Any = None,
     types: Any = None,
+    division: Division | None = None,
 ) -> tuple[Any, Escape]:
     """`escape` as a step that is yet to be added, for use inside `jit`.
 
@@ -118,6 +120,7 @@ def attempt(
         options: as for `escape`.
         mask: as for `escape`.
         types: a pytree with the types that the step is to have; None for those of `params`.
+        division: of the chosen parameters; None where every device holds them whole.
 
     Returns:
         A step of the structure of `params`, zeros where none is taken, and the evidence.
@@ -131,11 +134,15 @@ def attempt(
     # TensorFloat-32 and bfloat16 products keep too few digits for curvature, and for small differences of losses.
     with jax.default_matmul_precision("highest"):
         chosen, rest = trees.split(params, mask)
-        point, split = joined(chosen, trees.split_like(params if types is None else types, chosen))
+        wanted = trees.split_like(params if types is None else types, chosen)
+        if division is None:
+            point, split = joined(chosen, wanted)
+        else:
+            point, split, division = apart(chosen, wanted, division)
         value_fns: list[ValueFn] = [
             Scalar(_OfVectors(fn, split, rest)) for fn in (value_fn, held_out_value_fn) if fn is not None
         ]
-        step, found = _attempt(value_fns, point, key, max_products, options)
+        step, found = _attempt(value_fns, point, key, max_products, options, division)
         return trees.merge(split(step), jax.tree.map(jnp.zeros_like, rest)), found
 
 
@@ -152,11 +159,16 @@ class _OfVectors:
 
 
 def _attempt(
-    value_fns: list[ValueFn], point: Vectors, key: jax.Array, max_products: jax.Array | int, options: Options
+    value_fns: list[ValueFn],
+    point: Vectors,
+    key: jax.Array,
+    max_products: jax.Array | int,
+    options: Options,
+    division: Division | None,
 ) -> tuple[Vectors, Escape]:
     direction_key, beside_key, noise_key = jax.random.split(key, 3)
     wide = trees.widened(point)
-    operator = hessian(value_fns[0], wide)
+    operator = dataclasses.replace(hessian(value_fns[0], wide), division=division)
     # Sums and ratios of losses in bfloat16 would be rounded once more.
     dtype = jnp.promote_types(operator.loss.dtype, jnp.float32)
     leftmost, asymmetry = _leftmost(operator, direction_key, max_products, options)
@@ -238,6 +250,7 @@ def _leftmost(
         # One product is for the held-out batch, or for a look at what derivatives reach.
         max_products=max_products - 1,
         negative_tol=_DIRECTION_TOL,
+        sharding=operator.division,
     )
 
 

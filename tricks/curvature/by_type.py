@@ -1,5 +1,6 @@
 """Pytrees as one long vector for each type: what is compiled then does not grow with the number of leaves."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tricks.curvature.division import Division
 from tricks.curvature.placement import placed_like, whole
 
 Vectors = dict[Any, jax.Array]
@@ -50,3 +52,26 @@ def joined(tree: Any, *others: Any) -> tuple[Vectors, Callable[[Vectors], Any]]:
         return jax.tree.unflatten(structure, parts)
 
     return vectors, split
+
+
+def apart(tree: Any, other: Any, division: Division) -> tuple[Vectors, Callable[[Vectors], Any], Division]:
+    """The leaves of a pytree that is divided among devices, each for itself, in the order that `joined` has them in.
+
+    Args:
+        tree: a pytree of arrays.
+        other: a pytree of its structure, with other types.
+        division: of the leaves of `tree`.
+
+    Returns:
+        The leaves by their types and places; a function that makes a pytree of such; and the division of them.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    types = [[jnp.result_type(leaf).name for leaf in jax.tree.leaves(each)] for each in (tree, other)]
+    keys = list(zip(*types, range(len(leaves)), strict=True))
+    vectors = dict(zip(keys, leaves, strict=True))
+
+    def split(vectors: Vectors) -> Any:
+        return jax.tree.unflatten(structure, [vectors[key] for key in keys])
+
+    dimensions = tuple(division.dimensions[key[-1]] for key in sorted(keys))
+    return vectors, split, dataclasses.replace(division, dimensions=dimensions)

@@ -132,13 +132,14 @@ def density_of(
         reorthogonalize = min(steps, operator.size) * bytes_of(operator.like) <= _KEPT
     if reorthogonalize:
         steps = min(steps, operator.size)
-        require_memory("steps", steps, operator.like)
+        of_vector = None if operator.division is None else operator.division.of_vector
+        require_memory("steps", steps, operator.like, of_vector)
     return _density(operator, key, probes, steps, reorthogonalize)
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _density(operator: Operator, key: jax.Array, probes: int, steps: int, reorthogonalize: bool) -> SpectralDensity:
-    flat = flattened(operator.apply, operator.like)
+    flat = flattened(operator.apply, operator.like, operator.division)
     run: Callable[..., Any] = orthogonal_run if reorthogonalize else _three_term_run
 
     def quadrature(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

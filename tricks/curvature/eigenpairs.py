@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 
 from tricks.arguments import require, require_integer, require_key
 from tricks.curvature import trees
+from tricks.curvature.division import Division
 from tricks.curvature.lanczos import WHICH, Eigenpairs, lanczos
 from tricks.curvature.products import Operator
 from tricks.curvature.rounding import GROSS, asymmetry_allowed, is_coarse
@@ -43,7 +44,7 @@ def eigenpairs(
         basis_size: vectors of the size of the parameters that it holds, those that it returns among them; 8 more is
             the most that it ever takes. By default 40, or 3 a wanted pair where those are more, and those returned.
         sharding: divides these vectors among devices: a `NamedSharding` of one dimension, as
-            `NamedSharding(mesh, PartitionSpec("data"))`. None leaves each whole.
+            `NamedSharding(mesh, PartitionSpec("data"))`. None divides them as the parameters are.
 
     Returns:
         `Eigenpairs`: values, unit vectors stacked along a first dimension on every leaf, residuals, converged,
@@ -74,7 +75,9 @@ def eigenpairs(
     require_integer("basis_size", basis_size, least=wanted + min(2 * wanted + 2, size))
     if sharding is not None and not (isinstance(sharding, NamedSharding) and len(sharding.spec) == 1):
         raise ValueError(f"sharding is {sharding}; allowed: a NamedSharding of one dimension, or None")
-    require_memory("basis_size", min(basis_size, wanted + size), operator.like, sharding)
+    placed = sharding or operator.division
+    of_vector = placed.of_vector if isinstance(placed, Division) else placed
+    require_memory("basis_size", min(basis_size, wanted + size), operator.like, of_vector)
     start_key, probe_key = jax.random.split(key)
     found, asymmetry = lanczos(
         operator.apply,
@@ -85,7 +88,7 @@ def eigenpairs(
         which=which,
         basis_size=basis_size,
         max_products=max_products,
-        sharding=sharding,
+        sharding=placed,
     )
     if isinstance(asymmetry, jax.core.Tracer):
         return found  # Nothing can be refused while it is traced.
@@ -142,6 +145,8 @@ def require_symmetric(operator: Operator, key: jax.Array) -> None:
 def _look(operator: Operator, key: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
     # Several pairs, as of one the difference may be small by chance.
     vectors = [trees.random_normal(k, operator.like) for k in jax.random.split(key, _LOOKS)]
+    if operator.division is not None:
+        vectors = [operator.division.constrained(vector) for vector in vectors]
 
     # In a loop, or the compiler would take two products with one vector for one.
     def product(_: None, vector: Any) -> tuple[None, Any]:

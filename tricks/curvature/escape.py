@@ -13,6 +13,7 @@ from tricks.arguments import require, require_boolean, require_integer, require_
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, NO_DERIVATIVE, PERTURBED, Escape, Options, attempt
 from tricks.curvature.batches import grouped, mean_over
+from tricks.curvature.division import Division, division_of
 from tricks.curvature.eigenpairs import require_symmetric
 from tricks.curvature.products import Loss, explained, hessian, of_loss
 from tricks.curvature.snapshot import Snapshot, snapshot
@@ -90,7 +91,7 @@ def escape(
         losses = snapshot(of_loss(loss_fn), *trees.split(trees.widened(params), mask), *kinds)
     if losses.calls_back:
         hessian(loss_fn, params, batches, mask=mask)  # Which refuses one that is not the same at every call.
-    new, found = _escape(losses, params, *groups, key, max_products, options, marks)
+    new, found = _escape(losses, params, *groups, key, max_products, options, marks, division_of(chosen))
     if not isinstance(found.outcome, jax.core.Tracer) and found.outcome == NO_DERIVATIVE:
         require_symmetric(hessian(loss_fn, params, batches, mask=mask), key)
         raise ValueError("the Hessian is not symmetric; is a gradient custom or stopped?")
@@ -111,7 +112,7 @@ def require_options(min_decrease: Any, max_products: Any, basis_size: Any, noise
     require_boolean("noise", noise)
 
 
-@partial(jax.jit, static_argnames=("options", "marks"))
+@partial(jax.jit, static_argnames=("options", "marks", "division"))
 def _escape(
     losses: Snapshot,
     params: Any,
@@ -121,6 +122,7 @@ def _escape(
     max_products: jax.Array,
     options: Options,
     marks: Any,
+    division: Division | None,
 ) -> tuple[Any, Escape]:
     mask = None if marks is None else jax.tree.unflatten(jax.tree.structure(params), marks)
 
@@ -129,7 +131,7 @@ def _escape(
 
     value_fn = over((None, None) if batches is None else batches)
     held_out_value_fn = None if held_out is None else over(held_out)
-    step, found = attempt(value_fn, held_out_value_fn, params, key, max_products, options, mask)
+    step, found = attempt(value_fn, held_out_value_fn, params, key, max_products, options, mask, division=division)
     moved = (found.outcome == ESCAPED) | (found.outcome == PERTURBED)
     new = optax.apply_updates(params, step)
     return jax.tree.map(lambda after, before: jnp.where(moved, after, before), new, params), found

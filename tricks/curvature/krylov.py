@@ -1,5 +1,6 @@
 """One step of an orthonormal Krylov basis, as the ends of a spectrum and its density both take it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tricks.curvature.division import Division, divided
 from tricks.curvature.placement import raveled
 from tricks.random_words import random_words
 
@@ -16,7 +18,7 @@ _MOST_PASSES = 3
 
 
 class Flat(NamedTuple):
-    """An operator on pytrees as one on long vectors, of which the last few entries are always 0."""
+    """An operator on pytrees as one on long vectors, of which a few entries are always 0."""
 
     apply: Callable[[Vector], Vector]
     size: int
@@ -34,13 +36,13 @@ class Flat(NamedTuple):
     to_tree: Callable[[Vector], Any]
 
 
-def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | None = None) -> Flat:
+def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | Division | None = None) -> Flat:
     """An operator on pytrees as one on long vectors: what is compiled then does not grow with the number of leaves.
 
     Args:
         apply: the operator.
         like: a pytree with the structure, shapes and types of its vectors.
-        sharding: of the long vectors; None leaves that to the compiler.
+        sharding: of the long vectors, or of the leaves of `like`; None leaves that to the compiler.
 
     Returns:
         `Flat`. Vectors are a few entries longer than `like`, so that they divide evenly.
@@ -49,38 +51,88 @@ def flattened(apply: Callable[[Any], Any], like: Any, sharding: NamedSharding | 
     >>> float(jnp.linalg.norm(flat.apply(flat.random(jax.random.key(0))))), flat.size
     (2.0, 2)
     """
+    if isinstance(sharding, Division):
+        return _of_division(apply, like, sharding)
     leaves, unravel = raveled(like)
     dtype = jnp.promote_types(leaves.dtype, jnp.float32)
     shards = 1 if sharding is None else sharding.num_devices
     length = -(-leaves.size // (shards * _BLOCKS)) * shards * _BLOCKS
-    turn = rotated
+    turn, zeros = rotated, _zeros(length, dtype, sharding)
     if sharding is not None:
-        of_basis = NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
-        specs = PartitionSpec(), of_basis.spec, PartitionSpec()
-        turn = jax.shard_map(rotated, mesh=sharding.mesh, in_specs=specs, out_specs=of_basis.spec)
+        turn = _rotated_apart(sharding)
 
     def lengthened(vector: Vector) -> Vector:
         return jnp.pad(vector.astype(dtype), (0, length - leaves.size))
-
-    def zeros(rows: int) -> jax.Array:
-        basis = jnp.zeros((rows, length), dtype)
-        return basis if sharding is None else jax.lax.with_sharding_constraint(basis, of_basis)
 
     def to_tree(vector: Vector) -> Any:
         return unravel(vector[: leaves.size].astype(leaves.dtype))
 
     def random(key: jax.Array) -> Vector:
-        drawn = jax.random.normal(key, (leaves.size,), dtype)
-        return lengthened(drawn / jnp.linalg.norm(drawn))
+        return lengthened(_direction(key, leaves.size, dtype))
 
     def another(words: jax.Array, number: jax.Array) -> Vector:
-        mixed = random_words(words[0], words[1] + number.astype(jnp.uint32), (leaves.size,))
-        return lengthened(jax.lax.bitcast_convert_type(mixed, jnp.int32).astype(dtype) / 2.0**31)
+        return lengthened(_another(words, number, leaves.size, dtype))
 
     def of_vector(vector: Vector) -> Vector:
         return lengthened(raveled(apply(to_tree(vector)))[0])
 
     return Flat(of_vector, leaves.size, dtype, zeros, random, another, turn, to_tree)
+
+
+def _of_division(apply: Callable[[Any], Any], like: Any, division: Division) -> Flat:
+    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(like)), jnp.float32)
+    size = sum(math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(like))
+    to_vector, to_tree, length = divided(like, division, dtype, _BLOCKS)
+    wide = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), dtype), like)
+
+    # Drawn in the order of whole leaves, so that a search goes the same way on any number of devices.
+    def random(key: jax.Array) -> Vector:
+        return to_vector(raveled(wide)[1](_direction(key, size, dtype)))
+
+    def another(words: jax.Array, number: jax.Array) -> Vector:
+        return to_vector(raveled(wide)[1](_another(words, number, size, dtype)))
+
+    def of_vector(vector: Vector) -> Vector:
+        return to_vector(apply(to_tree(vector)))
+
+    return Flat(
+        of_vector,
+        size,
+        dtype,
+        _zeros(length, dtype, division.of_vector),
+        random,
+        another,
+        _rotated_apart(division.of_vector),
+        to_tree,
+    )
+
+
+def _direction(key: jax.Array, size: int, dtype: Any) -> Vector:
+    drawn = jax.random.normal(key, (size,), dtype)
+    return drawn / jnp.linalg.norm(drawn)
+
+
+def _another(words: jax.Array, number: jax.Array, size: int, dtype: Any) -> Vector:
+    mixed = random_words(words[0], words[1] + number.astype(jnp.uint32), (size,))
+    return jax.lax.bitcast_convert_type(mixed, jnp.int32).astype(dtype) / 2.0**31
+
+
+def _zeros(length: int, dtype: Any, sharding: NamedSharding | None) -> Callable[[int], jax.Array]:
+    def zeros(rows: int) -> jax.Array:
+        basis = jnp.zeros((rows, length), dtype)
+        return basis if sharding is None else jax.lax.with_sharding_constraint(basis, _of_basis(sharding))
+
+    return zeros
+
+
+def _rotated_apart(sharding: NamedSharding) -> Callable[..., jax.Array]:
+    rows = _of_basis(sharding).spec
+    specs = PartitionSpec(), rows, PartitionSpec()
+    return jax.shard_map(rotated, mesh=sharding.mesh, in_specs=specs, out_specs=rows)
+
+
+def _of_basis(sharding: NamedSharding) -> NamedSharding:
+    return NamedSharding(sharding.mesh, PartitionSpec(None, *sharding.spec))
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
+from tricks.curvature.division import Division
 from tricks.curvature.krylov import (
     Flat,
     bordered,
@@ -95,7 +96,7 @@ def lanczos(
     which: str,
     basis_size: int,
     max_products: int | jax.Array,
-    sharding: NamedSharding | None = None,
+    sharding: NamedSharding | Division | None = None,
     negative_tol: float = 0.0,
 ) -> tuple[Eigenpairs, jax.Array]:
     """Extreme eigenpairs of a symmetric operator.
@@ -116,7 +117,7 @@ def lanczos(
         basis_size: vectors in memory, those that are returned among them; of the others at least 2 k + 2 (4 k + 2 for
             `both`), or the size of the problem.
         max_products: when to stop in any case.
-        sharding: of the vectors of the basis.
+        sharding: of the vectors of the basis, or of the leaves of `like`.
         negative_tol: a negative value is enough, too, once its residual is at most this share of the value itself:
             that is sooner where a direction of negative curvature is wanted and not the last digit of it.
 

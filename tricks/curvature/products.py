@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from tricks.curvature import trees
 from tricks.curvature.batches import grouped, mean_over
 from tricks.curvature.captured import Captured, captured
+from tricks.curvature.division import Division, division_of
 from tricks.curvature.snapshot import Snapshot, ValueAndField, snapshot
 
 Loss = Callable[..., jax.Array]
@@ -20,7 +21,7 @@ Loss = Callable[..., jax.Array]
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["apply", "like", "loss", "gradient"],
-    meta_fields=["mode", "precision"],
+    meta_fields=["mode", "precision", "division"],
 )
 @dataclasses.dataclass(frozen=True)
 class Operator:
@@ -33,6 +34,7 @@ class Operator:
         gradient: of that loss; None without one.
         mode: what batch normalization and dropout did, in words.
         precision: the epsilon of the coarsest type that products pass through; None where nobody has looked.
+        division: how its vectors are divided among devices, that of the parameters; None where each is whole.
     """
 
     apply: Callable[[Any], Any]
@@ -41,6 +43,7 @@ class Operator:
     gradient: Any = None
     mode: str = "as given"
     precision: float | None = None
+    division: Division | None = None
 
     @property
     def size(self) -> int:
@@ -261,12 +264,15 @@ def _linearized(
         loss, gradient, apply = _linearization(_AsItIs(value_and_field), chosen, rest, groups, shares, recompute)
         return Operator(apply, gradient, loss, gradient, mode)
     loss, gradient, apply = _compiled(now, chosen, rest, groups, shares, recompute)
+    division = division_of(chosen)
+    if division is not None:
+        gradient = jax.device_put(gradient, jax.tree.map(lambda leaf: leaf.sharding, chosen))
     trees.require_finite("the loss", loss)
     trees.require_finite("the gradient", gradient)
     if now.calls_back:
         again = _compiled(now, chosen, rest, groups, shares, recompute)
         require_same((loss, gradient), again[:2])
-    return Operator(apply, gradient, loss, gradient, mode, max(now.precision, trees.epsilon(gradient)))
+    return Operator(apply, gradient, loss, gradient, mode, max(now.precision, trees.epsilon(gradient)), division)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def trace(operator: Operator, *, key: jax.Array, probes: int = 30) -> Estimate:
 def _trace(operator: Operator, key: jax.Array, probes: int) -> Estimate:
     def sample(key: jax.Array) -> jax.Array:
         z = trees.random_signs(key, operator.like)
+        z = z if operator.division is None else operator.division.constrained(z)
         return trees.dot(z, operator.apply(z))
 
     samples = jax.lax.map(sample, jax.random.split(key, probes))

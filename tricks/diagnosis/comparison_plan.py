@@ -12,6 +12,8 @@ _EVERYWHERE: dict[str, Any] = {
     "diagnosis.every_epochs": 0,
     "early_stopping.patience": 0,
     "data.placement": "auto",
+    "mesh.data": 0,
+    "mesh.model": 1,
 }
 _SATURATING = ("tanh", "sigmoid")
 _WIDEST = 1024

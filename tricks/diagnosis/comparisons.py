@@ -126,7 +126,7 @@ def _changed(config: Config, changes: Mapping[str, Any], seed: int) -> Config:
 def _differing(base: Config, one: Comparison) -> dict[str, Any]:
     """What a comparison is about, without what all of them have in common."""
     fields = configuration.flatten(base)
-    in_common: tuple[str, ...] = ("escape.", "curvature.", "diagnosis.", "early_stopping.", "data.placement")
+    in_common: tuple[str, ...] = ("escape.", "curvature.", "diagnosis.", "early_stopping.", "data.placement", "mesh.")
     in_common += () if one.name in ("longer", "subset") else ("train.epochs",)
     return {
         field: list(value) if isinstance(value, tuple) else value

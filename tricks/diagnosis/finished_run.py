@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tricks import config as configuration
 from tricks import config_checks
 from tricks.data import Dataset
-from tricks.errors import UserError
+from tricks.errors import UserError, told_of
 from tricks.losses import Loss
 from tricks.models import Network
 from tricks.training import (
@@ -19,6 +19,7 @@ from tricks.training import (
     model_parts,
     network_check,
     run_directory,
+    shardings,
     sources,
     stored_weights,
 )
@@ -40,7 +41,7 @@ class FinishedRun(NamedTuple):
     """Updates that the weights have had."""
 
 
-def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
+def load(workdir: Path, weights: str = stored_weights.LAST, *, divided: bool = False) -> FinishedRun:
     """Reads the config of a run directory, its data set, and the weights of its newest checkpoint.
 
     Nothing of the training is built, and nothing in the directory is locked or changed: the run may be going on.
@@ -48,6 +49,8 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
     Args:
         workdir: the run directory.
         weights: `last`, or `best` for those of the best validation.
+        divided: divide them among the devices as training did, as far as there are so many; otherwise every device
+            holds them whole.
 
     Returns:
         The run.
@@ -67,8 +70,13 @@ def load(workdir: Path, weights: str = stored_weights.LAST) -> FinishedRun:
         batch = assembly.batch_of(data.train, config.data.batch_size)
         sources.check_made(workdir, own, data, network_check.fingerprint(network, parts.loss, batch))
     shapes = Weights(*jax.eval_shape(network.init, jax.random.key(0)))
-    here = NamedSharding(feed.make_mesh(), PartitionSpec())
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes)
+    mesh = feed.nearest_mesh(config.mesh.model if divided else 1)
+    with told_of(f"mesh.rule is {config.mesh.rule!r}; "):
+        params = shardings.of_params(mesh, own.functions.get("mesh.rule"), shapes.params)
+    like = Weights(
+        shardings.with_shardings(shapes.params, params),
+        shardings.with_shardings(shapes.model_state, NamedSharding(mesh, PartitionSpec())),
+    )
     chosen, step = stored_weights.read(workdir / "checkpoints", weights, like)
     return FinishedRun(config, data, network, parts.loss, chosen, step)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ from tricks.diagnosis import pictures
 from tricks.diagnosis.finished_run import FinishedRun
 from tricks.errors import UserError
 from tricks.losses import Batch, Objective
-from tricks.training import feed
+from tricks.training.placement import shares
 
 SPLITS = ("train", "validation", "test")
 _BATCH = 1000
@@ -66,7 +66,8 @@ def subject_of(
         raise UserError(f"--statistics is {statistics!r}; allowed: {', '.join(STATISTICS)}")
     if statistics == "batch" and not run.weights.model_state:
         raise UserError("--statistics is 'batch'; the model of this run has no batch normalization")
-    batches, held_out = _batches(getattr(run.data, split), examples, seed)
+    mesh = jax.tree.leaves(run.weights.params)[0].sharding.mesh
+    batches, held_out = _batches(getattr(run.data, split), examples, seed, mesh)
     loss_fn = losses.objective(
         run.network.apply, run.loss, run.weights.model_state, batch_statistics=statistics == "batch"
     )
@@ -183,22 +184,21 @@ def _ratio(interval: Any) -> str:
     return f"about {interval.value:.4f} ({interval.lower:.4f} to {interval.upper:.4f})"
 
 
-def _batches(split: Split, examples: int, seed: int) -> tuple[list[Batch], list[Batch] | None]:
+def _batches(split: Split, examples: int, seed: int, mesh: Mesh) -> tuple[list[Batch], list[Batch] | None]:
     if examples == 0 or examples >= len(split.targets):
-        return _cut(split), None
+        return _cut(split, mesh), None
     # A verdict that rests on a handful of others would be none.
     count = min(examples, len(split.targets) // 2)
     chosen, others = sample(split, (count, count), streams.sample(seed, "spectrum"))
-    return _cut(chosen), _cut(others)
+    return _cut(chosen, mesh), _cut(others, mesh)
 
 
-def _cut(split: Split) -> list[Batch]:
-    # Divided among all devices where that comes out even; a ragged rest counts by its examples.
-    mesh = feed.make_mesh()
+def _cut(split: Split, mesh: Mesh) -> list[Batch]:
+    # Divided among the devices where that comes out even; a ragged rest counts by its examples.
     batches = []
     for start in range(0, len(split.targets), _BATCH):
         batch = jax.tree.map(lambda a, start=start: a[start : start + _BATCH], Batch(*split))
-        spec = PartitionSpec("data") if len(batch.targets) % mesh.size == 0 else PartitionSpec()
+        spec = PartitionSpec("data") if len(batch.targets) % shares(mesh) == 0 else PartitionSpec()
         batches.append(jax.device_put(batch, NamedSharding(mesh, spec)))
     return batches
 
@@ -209,7 +209,12 @@ def _counted(operator: Operator, count: Callable[[], Any]) -> Operator:
         return inner(vector)
 
     return Operator(
-        jax.tree_util.Partial(apply, operator.apply), operator.like, operator.loss, operator.gradient, operator.mode
+        jax.tree_util.Partial(apply, operator.apply),
+        operator.like,
+        operator.loss,
+        operator.gradient,
+        operator.mode,
+        division=operator.division,
     )
 
 

@@ -45,6 +45,8 @@ def run(
         **dict.fromkeys(("curvature.every_epochs", "diagnosis.every_epochs"), 0),
         "data.placement": "auto",
         "escape.enabled": False,
+        "mesh.data": 0,
+        "mesh.model": 1,
     }
     overrides = [{field: _typed(value) for field, value in one["overrides"].items()} for one in prescribed]
     plain = [place for place, changes in enumerate(overrides) if "escape.enabled" not in changes]

@@ -98,6 +98,8 @@ class Static:
         augment: `augment(key, batch) -> batch`, applied to training batches before what `Hyper` names; None for
             nothing.
         compute: the floating-point type that steps and evaluations compute the network in, by its name.
+        rule: `rule(path, shape, devices) -> dimension`, by which weights are divided where the mesh has a dimension
+            `model`; None for that of `shardings`.
     """
 
     network: Callable[..., Network]
@@ -114,6 +116,7 @@ class Static:
     escape: EscapePlan | None = None
     augment: Callable[[jax.Array, Batch], Batch] | None = None
     compute: str = "float32"
+    rule: Callable[[str, tuple[int, ...], int], int | None] | None = None
 
 
 class Hyper(NamedTuple):

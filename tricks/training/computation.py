@@ -125,7 +125,7 @@ def _watched(found: Programs, static: Static, numbers: Hyper, split: Split, seed
 
     assert static.escape is not None
     samples = saddle.sample(split, static.mesh, examples=static.escape.examples, seed=seed)
-    check = saddle.compiled_check(static)
+    check = saddle.compiled_check(static, found.loop)
     # Eigenvalues are LAPACK's, which JAX finds in SciPy: imported while the first steps are taken.
     threading.Thread(target=importlib.import_module, args=("scipy.linalg",)).start()
 

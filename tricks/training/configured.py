@@ -14,9 +14,10 @@ from tricks.data import Dataset
 from tricks.errors import UserError, told_of
 from tricks.losses import Batch
 from tricks.models import Network
-from tricks.training import assembly, feed, model_parts, network_check, optimizer
+from tricks.training import assembly, feed, model_parts, network_check, optimizer, shardings
 from tricks.training.assembly import EscapePlan, Hyper, Static
 from tricks.training.model_parts import Functions
+from tricks.training.placement import shares
 
 # Options of the network that are numbers, and so may be traced.
 _MODEL_NUMBERS = ("dropout", "noise", "input_noise", "batch_norm_momentum")
@@ -37,6 +38,7 @@ def check(config: Config, functions: Functions = {}) -> None:  # noqa: B006  Nev
     with told_of("optimizer."):
         family = optimizer.family(config.optimizer.name)
     _check_unused(config.optimizer, family)
+    _check_rule(config, functions)
     if "loss.name" not in functions:
         check_metric(config, loss.names)
         if config.loss.outputs:
@@ -56,6 +58,14 @@ def check(config: Config, functions: Functions = {}) -> None:  # noqa: B006  Nev
     else:
         with told_of("model."):
             models.multilayer_perceptron(input_size=1, output_size=1, **model_parts.perceptron_options(config))
+
+
+def _check_rule(config: Config, functions: Functions) -> None:
+    if config.mesh.rule and "mesh.rule" not in functions:
+        raise UserError(
+            f"mesh.rule is {config.mesh.rule!r}; allowed: a function of your own as file.py:function, or nothing for "
+            "the largest dimension that divides"
+        )
 
 
 def check_metric(config: Config, names: tuple[str, ...]) -> None:
@@ -89,7 +99,7 @@ def plan_epoch(config: Config, data: Dataset, mesh: Mesh) -> feed.Plan:
     Raises:
         UserError: the batch, the number of epochs or the warm-up does not fit.
     """
-    plan = feed.plan_epoch(len(data.train.targets), config.data.batch_size, config.train.chunk_steps, mesh.size)
+    plan = feed.plan_epoch(len(data.train.targets), config.data.batch_size, config.train.chunk_steps, shares(mesh))
     total_steps = plan.steps_per_epoch * config.train.epochs
     if total_steps >= 2**31:
         raise UserError(
@@ -143,6 +153,7 @@ def assemble(
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
         augment=functions.get("data.augment.function"),
         compute=config.precision.compute,
+        rule=functions.get("mesh.rule") if shardings.count(mesh) > 1 else None,
     )
     with told_of("optimizer."):
         assembly.make_optimizer(static, hyper)
@@ -150,6 +161,9 @@ def assemble(
     if functions and config.precision.compute != "float32":
         _check_precision(assembly.computing_network(static, hyper), config.precision.compute, batch)
     _check_augmentation(config, static, hyper, batch)
+    if static.rule is not None:
+        with told_of(f"mesh.rule is {config.mesh.rule!r}; "):
+            shardings.dimensions(mesh, static.rule, shardings.shapes(static))
     return static, hyper
 
 
@@ -214,7 +228,7 @@ def _escape_plan(config: Config, data: Dataset, mesh: Mesh) -> EscapePlan:
     fields = dict(vars(config.escape))
     for name in ("enabled", "examples", "statistics"):
         del fields[name]
-    examples = saddle.count_examples(len(data.train.targets), mesh.size, config.escape.examples)
+    examples = saddle.count_examples(len(data.train.targets), shares(mesh), config.escape.examples)
     return saddle.make_plan(
         batch_statistics=config.escape.statistics == "batch",
         examples=examples,

@@ -12,7 +12,7 @@ from tricks.data import Split
 from tricks.losses import Batch, Loss, loss_first
 from tricks.models import Network
 from tricks.training.feed import by_batch
-from tricks.training.placement import put
+from tricks.training.placement import put, shares
 from tricks.training.state import Weights
 
 _BATCH = 1024
@@ -85,7 +85,7 @@ def blocks(split: Split, mesh: Mesh, *, on_device: bool = True, most: int = _BAT
         Blocks that hold every example once.
     """
     examples = len(split.targets)
-    batch = -(-min(most, examples) // mesh.size) * mesh.size
+    batch = -(-min(most, examples) // shares(mesh)) * shares(mesh)
     found = []
     for start in range(0, examples, batch * _BATCHES_AT_ONCE):
         rows = np.arange(start, min(start + batch * _BATCHES_AT_ONCE, examples))

@@ -11,7 +11,7 @@ from tricks import config as configuration
 from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, outputs, report, run_directory, same_data, sources
+from tricks.training import computation, loop, outputs, report, run_directory, same_data, shardings, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
@@ -57,8 +57,9 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
         resuming = job.share("resuming", found)[0]
         if job.is_first():
             sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
-        parameters = optax.tree.size(first.train.params)
-        report.heading(setup.data, parameters, setup.rules.steps_per_epoch, compute=config.precision.compute)
+        params = first.train.params
+        told = {"divided": shardings.heading(setup.static, params), "compute": config.precision.compute}
+        report.heading(setup.data, optax.tree.size(params), setup.rules.steps_per_epoch, **told)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 

@@ -1,6 +1,7 @@
 """Which examples each chunk of steps sees, and how they come to the device."""
 
 import functools
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,16 +48,53 @@ class Plan(NamedTuple):
         return sum(self.chunk_lengths)
 
 
-def make_mesh() -> Mesh:
-    """All devices in one dimension, `data`.
+def make_mesh(data: int = 0, model: int = 1) -> Mesh:
+    """All devices in one dimension, `data`; or in two, `data` and `model`.
+
+    Args:
+        data: devices that a batch is divided among; 0 for as many as `model` leaves.
+        model: devices that weights are divided among. Neighbours, as they talk the most.
+
+    Returns:
+        The mesh, without a dimension `model` where that is 1.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no device, or the two do not come to all of them.
 
     >>> make_mesh().axis_names
     ('data',)
     """
-    return jax.make_mesh((device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    devices = device_count()
+    counted = "1 device" if devices == 1 else f"{devices} devices"
+    if devices % model:
+        allowed = ", ".join(str(count) for count in range(1, devices + 1) if devices % count == 0)
+        raise UserError(f"mesh.model is {model}; it must divide the {counted}: choose one of {allowed}")
+    data = data or devices // model
+    if data * model != devices:
+        raise UserError(
+            f"mesh.data is {data}; with mesh.model={model} and {counted} it must be {devices // model}, or 0 for that"
+        )
+    if model == 1:
+        return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
+def nearest_mesh(model: int) -> Mesh:
+    """All devices, with as many of them along `model` as divide both their number and another one.
+
+    Args:
+        model: along `model` where a run was trained, perhaps on other devices.
+
+    Returns:
+        The mesh.
+
+    Raises:
+        UserError: there is no device.
+
+    >>> nearest_mesh(1).axis_names
+    ('data',)
+    """
+    return make_mesh(model=math.gcd(model, device_count()))
 
 
 def plan_epoch(examples: int, batch_size: int, chunk_steps: int, devices: int = 1) -> Plan:

@@ -13,7 +13,7 @@ from tricks.data import Split, draw
 from tricks.losses import Batch
 from tricks.training import assembly, layers
 from tricks.training.assembly import Hyper, Static
-from tricks.training.placement import put
+from tricks.training.placement import put, shares
 from tricks.training.programs import as_numbers, quickly_compiled
 from tricks.training.state import TrainState
 
@@ -41,7 +41,7 @@ def make_measure(
         `saturated/ACTIVATION`, shares; and `dead` and `saturated`, the largest of each.
     """
     mesh, numbers = static.mesh, as_numbers(hyper)
-    count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
+    count = max(min(examples, len(split.targets)) // shares(mesh), 1) * shares(mesh)
     (sample,) = draw(split, [count], streams.sample(seed, "diagnosis"))
     batch = put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
     program = compiled(static)

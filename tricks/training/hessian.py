@@ -1,5 +1,6 @@
 """The Hessian of the training loss as a run goes on: a few numbers every few epochs."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -12,9 +13,9 @@ from tricks.curvature import hessian, spectral_density, trace, trees
 from tricks.curvature.lanczos import lanczos
 from tricks.data import Split, draw
 from tricks.losses import Batch
-from tricks.training import assembly
+from tricks.training import assembly, shardings
 from tricks.training.assembly import Static
-from tricks.training.placement import put
+from tricks.training.placement import put, shares
 from tricks.training.state import Weights
 
 _PROBES, _STEPS = 4, 80
@@ -36,7 +37,7 @@ def make_measure(static: Static, split: Split, *, examples: int, seed: int) -> C
         a hundredth of the largest.
     """
     mesh = static.mesh
-    count = max(min(examples, len(split.targets)) // mesh.size, 1) * mesh.size
+    count = max(min(examples, len(split.targets)) // shares(mesh), 1) * shares(mesh)
     (sample,) = draw(split, [count], streams.sample(seed, "curvature"))
     batch = put(Batch(*sample), NamedSharding(mesh, PartitionSpec("data")))
     key, numbers = streams.vectors(seed, "curvature"), _compiled(static)
@@ -54,9 +55,18 @@ def _compiled(static: Static) -> Callable[[Weights, Batch, jax.Array], dict[str,
     def numbers(weights: Weights, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
         loss_fn = losses.objective(network.apply, static.loss, weights.model_state)
         operator = hessian(loss_fn, weights.params, [batch])
+        operator = dataclasses.replace(operator, division=shardings.division(static, weights.params))
         search_key, density_key, trace_key = jax.random.split(key, 3)
         found, _ = lanczos(
-            operator.apply, operator.like, search_key, 1e-2, k=1, which="both", basis_size=32, max_products=100
+            operator.apply,
+            operator.like,
+            search_key,
+            1e-2,
+            k=1,
+            which="both",
+            basis_size=32,
+            max_products=100,
+            sharding=operator.division,
         )
         density = spectral_density(operator, key=density_key, probes=_PROBES, steps=_STEPS)
         zero = _ZERO * jnp.max(jnp.abs(found.values))

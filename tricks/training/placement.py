@@ -4,7 +4,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import Mesh, Sharding
+
+
+def shares(mesh: Mesh) -> int:
+    """Parts that a batch is divided into.
+
+    >>> from tricks.training.feed import make_mesh
+    >>> shares(make_mesh()) == jax.device_count()
+    True
+    """
+    return int(mesh.shape["data"])
 
 
 def put(tree: Any, sharding: Sharding) -> Any:

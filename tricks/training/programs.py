@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tricks.memory import bytes_of, require_room
-from tricks.training import assembly, chunk, evaluation
+from tricks.training import assembly, chunk, evaluation, shardings
 from tricks.training.assembly import Hyper, Static
 from tricks.training.state import LoopState, weights
 
@@ -40,6 +40,7 @@ class Programs(NamedTuple):
         evaluate: for each shape of a block `sums(weights, block)`.
         after_epoch: `after_epoch(hyper, loop, measures) -> (loop, progress)`; the loop state is donated.
         watch: for each length `watch(state, losses, first, last) -> state`, where saddles are escaped.
+        loop: shapes and shardings of the state.
     """
 
     start: Program
@@ -47,6 +48,7 @@ class Programs(NamedTuple):
     evaluate: dict[tuple[int, ...], Program]
     after_epoch: Program
     watch: dict[int, Program]
+    loop: LoopState
 
 
 def as_numbers(hyper: Hyper) -> Hyper:
@@ -91,24 +93,28 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
     shapes: Shapes = jax.tree.unflatten(structure, structs)
     replicated = NamedSharding(static.mesh, PartitionSpec())
 
-    def jit(function: Callable[..., Any], donate: int | None = None) -> Any:
-        return jax.jit(function, donate_argnums=donate, out_shardings=replicated)
+    def jit(function: Callable[..., Any], placed: Any, donate: int | None = None) -> Any:
+        return jax.jit(function, donate_argnums=donate, out_shardings=placed)
 
     def start(hyper: Hyper, seed: jax.Array) -> LoopState:
         return assembly.start(static, hyper, jax.random.key(seed))
 
-    started = jit(start).trace(shapes.hyper, jax.ShapeDtypeStruct((), np.uint32))
-    loop: LoopState = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated), started.out_info
-    )
+    seed = jax.ShapeDtypeStruct((), np.uint32)
+    placed: Any = replicated
+    if shardings.count(static.mesh) > 1:
+        placed = shardings.of_loop(static, jax.eval_shape(start, shapes.hyper, seed))
+    started = jit(start, placed).trace(shapes.hyper, seed)
+    loop: LoopState = shardings.with_shardings(started.out_info, placed)
     # The state, and a gradient beside it. XLA ends the process where the memory does not suffice.
     require_room(
-        bytes_of((loop, loop.train.params)), "weights and the optimizer's averages", "choose a smaller network"
+        _bytes_needed((loop, loop.train.params)), "weights and the optimizer's averages", "choose a smaller network"
     )
-    run = jit(functools.partial(chunk.run, static), donate=1)
+    of_train = placed if placed is replicated else (placed.train, replicated)
+    run = jit(functools.partial(chunk.run, static), of_train, donate=1)
     chunks = {length: run.trace(shapes.hyper, loop.train, *rest) for length, rest in shapes.chunks.items()}
-    sums = jit(functools.partial(evaluation.sums, assembly.computing_network(static), static.loss))
-    after_epoch = jit(functools.partial(assembly.after_epoch, static), donate=1)
+    sums = jit(functools.partial(evaluation.sums, assembly.computing_network(static), static.loss), replicated)
+    of_loop = placed if placed is replicated else (placed, replicated)
+    after_epoch = jit(functools.partial(assembly.after_epoch, static), of_loop, donate=1)
     measures = {name: jax.ShapeDtypeStruct((), np.float32) for name in static.loss.names}
     return Programs(
         later(started, run_once(static.mesh)),
@@ -116,7 +122,13 @@ def _compiled(static: Static, structure: Any, leaves: tuple[Any, ...]) -> Progra
         {shape: later(sums.trace(weights(loop.train), block)) for shape, block in shapes.blocks.items()},
         later(after_epoch.trace(shapes.hyper, loop, measures)),
         {length: later(_watch(static, loop, traced)) for length, traced in chunks.items() if static.escape},
+        loop,
     )
+
+
+def _bytes_needed(tree: Any) -> int:
+    # Devices that are parts of a CPU share its memory.
+    return bytes_of(tree) if jax.default_backend() == "cpu" else shardings.bytes_on_device(tree)
 
 
 def _watch(static: Static, loop: LoopState, traced_chunk: Any) -> Any:

@@ -40,7 +40,7 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: str) -> None:
+def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: str, divided: str) -> None:
     """Prints what is trained, on what.
 
     Args:
@@ -48,6 +48,7 @@ def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: st
         parameters: scalars in the model.
         steps_per_epoch: updates in one epoch.
         compute: the floating-point type of the arithmetic, said where it is not float32.
+        divided: how the parameters are divided among the devices, in a line; empty where they are whole.
     """
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
@@ -58,6 +59,8 @@ def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: st
     )
     if compute != "float32":
         say(f"layers in {compute}; parameters, averages, losses and norms in float32")
+    if divided:
+        say(divided)
 
 
 def _described(features: Any) -> str:

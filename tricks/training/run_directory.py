@@ -16,6 +16,8 @@ CONFIG = "config.json"
 SWEEP = "sweep.json"
 _LOCK = ".lock"
 _LONGEST = 100
+_OF_DEVICES = ("mesh.data", "mesh.model")
+"""Fields that change no result: a run may go on with others."""
 _KINDS = {CONFIG: "run", SWEEP: "sweep"}
 
 
@@ -130,7 +132,7 @@ def _check_same(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
     differing = [
         f"{field} is {_shown(stored.get(field))} there, {_shown(wanted.get(field))} here"
         for field in sorted({*stored, *wanted})
-        if stored.get(field) != wanted.get(field)
+        if stored.get(field) != wanted.get(field) and field not in _OF_DEVICES
     ]
     if differing:
         raise UserError(

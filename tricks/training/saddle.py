@@ -16,7 +16,7 @@ from tricks.curvature.attempt import Options, most_evaluations
 from tricks.data import Split, draw
 from tricks.errors import UserError
 from tricks.losses import Batch
-from tricks.training import assembly
+from tricks.training import assembly, shardings
 from tricks.training.assembly import EscapePlan, Hyper, Static
 from tricks.training.chunk import ChunkMetrics
 from tricks.training.feed import Chunk
@@ -132,6 +132,7 @@ def check(static: Static, hyper: Hyper, loop: LoopState, samples: Samples, seed:
         trigger=plan.trigger,
         options=plan.options,
         seed=jax.random.bits(streams.vectors(seed, "escape"), (), jnp.uint32),
+        division=shardings.division(static, state.params),
     )
     new = optax.apply_updates(state.params, step)
     opt_state = restarted_after(assembly.make_optimizer(static, hyper), new, state.opt_state, moved)
@@ -141,18 +142,25 @@ def check(static: Static, hyper: Hyper, loop: LoopState, samples: Samples, seed:
     return loop._replace(train=train, escape=watched), found
 
 
-@functools.lru_cache(maxsize=8)
-def compiled_check(static: Static) -> Any:
+def compiled_check(static: Static, loop: LoopState) -> Any:
     """`check(hyper, loop, samples, seed)` of a run under `jax.jit`, compiled at its first call.
 
     Args:
         static: what is fixed.
+        loop: shapes of the state.
 
     Returns:
         The function.
     """
+    leaves, structure = jax.tree.flatten(shardings.of_loop(static, loop))
+    return _compiled_check(static, structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_check(static: Static, structure: Any, leaves: tuple[NamedSharding, ...]) -> Any:
     replicated = NamedSharding(static.mesh, PartitionSpec())
-    return jax.jit(functools.partial(check, static), out_shardings=replicated, compiler_options=run_once(static.mesh))
+    placed = replicated if len(leaves) == 1 else (jax.tree.unflatten(structure, leaves), replicated)
+    return jax.jit(functools.partial(check, static), out_shardings=placed, compiler_options=run_once(static.mesh))
 
 
 def in_parts(

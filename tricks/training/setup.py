@@ -58,7 +58,7 @@ def assembled(config: Config, own: Sources, mesh: Mesh | None = None) -> Setup:
     Args:
         config: one that is checked.
         own: what a person's own files come to.
-        mesh: the devices; None for all of them.
+        mesh: the devices; None for all of them, as the config divides them.
 
     Returns:
         `Setup`.
@@ -67,7 +67,7 @@ def assembled(config: Config, own: Sources, mesh: Mesh | None = None) -> Setup:
         UserError: the data cannot be loaded, or the fields do not fit it.
     """
     data = sources.load(config, own)
-    mesh = mesh or feed.make_mesh()
+    mesh = mesh or feed.make_mesh(config.mesh.data, config.mesh.model)
     plan = configured.plan_epoch(config, data, mesh)
     total_steps = plan.steps_per_epoch * config.train.epochs
     static, hyper = configured.assemble(config, data, mesh, total_steps, own.functions)

@@ -29,6 +29,7 @@ _NAMED: dict[str, Callable[[Config], str]] = {
     "loss.name": lambda config: config.loss.name,
     "data.name": lambda config: config.data.name,
     "data.augment.function": lambda config: config.data.augment.function,
+    "mesh.rule": lambda config: config.mesh.rule,
 }
 
 

@@ -115,6 +115,15 @@ def _crc(content: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
+def _gathered(leaf: Any) -> Any:
+    """All of an array, of which processes hold parts: one array at a time, so that no more than that is ever whole."""
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return leaf
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+
 def checksum(tree: Any) -> int:
     """Of all bytes of a pytree of arrays.
 
@@ -125,5 +134,5 @@ def checksum(tree: Any) -> int:
     for leaf in jax.tree.leaves(tree):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
+        total = zlib.crc32(np.ascontiguousarray(_gathered(leaf)).view(np.uint8).data, total)
     return total

@@ -7,6 +7,7 @@ import jax
 
 from tricks.curvature import trees
 from tricks.curvature.attempt import ESCAPED, PERTURBED, Escape, Options, attempt, nothing
+from tricks.curvature.division import Division
 from tricks.memory import require_memory
 from tricks.transforms.escape_watch import Trigger, Watch, affordable_products, after_check
 
@@ -57,6 +58,7 @@ def check(
     seed: int | jax.Array = 0,
     movable: Any = None,
     types: Any = None,
+    division: Division | None = None,
 ) -> Checked:
     """Looks for a way out at a point, with as many products as it may take, whether or not a check is due.
 
@@ -70,6 +72,7 @@ def check(
         seed: of the random starts; each check draws its own.
         movable: the part of the parameters that a step may move, a pytree of booleans; None for all.
         types: a pytree with the types that the step is to have; None for those of the parameters.
+        division: how the movable parameters are divided among devices; None for parameters that are whole.
 
     Returns:
         `Checked`; the losses in its evidence are those after `optax.apply_updates(params, step)`.
@@ -89,7 +92,7 @@ def check(
     """
     key = jax.random.fold_in(jax.random.key(seed), state.checks)
     products = affordable_products(state, trigger)
-    step, found = attempt(value_fn, held_out_value_fn, params, key, products, options, movable, types)
+    step, found = attempt(value_fn, held_out_value_fn, params, key, products, options, movable, types, division)
     found = jax.tree.map(lambda new, like: new.astype(like.dtype), found, nothing())
     escaped, perturbed = found.outcome == ESCAPED, found.outcome == PERTURBED
     after = after_check(

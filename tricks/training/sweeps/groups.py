@@ -142,6 +142,11 @@ def _group(pairs: list[tuple[Lane, Dataset]], own: Sources, mesh: Mesh) -> Group
     ):
         if is_on:
             raise UserError(f"{field} is on; a sweep looks at no {what}: switch it off, and train one lane with it")
+    if config.mesh.model > 1:
+        raise UserError(
+            f"mesh.model is {config.mesh.model}; a sweep divides its lanes among the devices, each whole on one: leave "
+            "it at 1, and train one lane with it"
+        )
     alone = Mesh(mesh.devices.reshape(-1)[:1], ("data",))
     with _naming(first):
         plan = configured.plan_epoch(config, data, alone)

@@ -25,6 +25,7 @@ _REFUSED = {
     "escape.": f"{_TOGETHER}, which leaves no saddles: train the lane that you want with it, by --export",
     "curvature.": f"{_TOGETHER}, which looks at no curvature: train the lane that you want with it, by --export",
     "diagnosis.": f"{_TOGETHER}, which looks at no layers: train the lane that you want with it, by --export",
+    "mesh.": "a sweep divides its lanes among the devices, and no lane",
     "checkpoint.": "a sweep saves by itself",
     "early_stopping.metric": "lanes are compared by it",
     "early_stopping.mode": "lanes are compared by it",
