@@ -21,7 +21,8 @@ _LOOK = 1.0
 _FAILED = "tricks/failed"
 _ALL = "tricks/said"
 _TOLD = "tricks/told"
-_failing = threading.Event()
+_failing, _leaving = threading.Event(), threading.Event()
+_watching: list[threading.Thread] = []
 _told: set[str] = set()
 _asked = itertools.count()
 
@@ -81,7 +82,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     if not is_first():
         screen.silence()
     if is_joined():
-        threading.Thread(target=_watch, daemon=True).start()
+        _watching.append(threading.Thread(target=_watch, daemon=True))
+        _watching[0].start()
 
 
 def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -225,6 +227,9 @@ def is_mine(number: int) -> bool:
 def leave() -> None:
     """Waits for the others and leaves the job, at the end of what all have done."""
     if is_joined():
+        # A thread that asks the runtime while Python ends would be ended by it in the middle.
+        _leaving.set()
+        _watching[0].join()
         jax.distributed.shutdown()
 
 
@@ -256,8 +261,7 @@ def fail(message: str, status: int) -> None:
 def _watch() -> None:
     """Ends this process where another one says that it has failed."""
     client, here = _client(), jax.process_index()
-    while True:
-        time.sleep(_LOOK)
+    while not _leaving.wait(_LOOK):
         try:
             failed = client.key_value_dir_get(_FAILED)
             _told.update(value for _, value in client.key_value_dir_get(_TOLD))
