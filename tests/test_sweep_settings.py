@@ -81,6 +81,8 @@ def test_a_range_that_is_none_is_refused(text, kind, said):
         ("diagnosis.every_epochs", "looks at no layers"),
         ("checkpoint.every_epochs", "saves by itself"),
         ("data.placement", "keeps its examples on the device"),
+        ("data.storage", "keeps its examples on the device"),
+        ("data.shuffle_window", "keeps its examples on the device"),
         ("early_stopping.metric", "lanes are compared by it"),
         ("early_stopping.mode", "lanes are compared by it"),
         ("train.chunk_steps", "changes no result"),

@@ -15,6 +15,7 @@ __all__ = [
     "PERCEPTRON",
     "PLACEMENTS",
     "STATISTICS",
+    "STORAGES",
     "AugmentConfig",
     "CheckpointConfig",
     "Config",
@@ -39,6 +40,7 @@ OPTIONS = ("model.options.", "loss.options.", "data.options.")
 PERCEPTRON = "perceptron"
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
+STORAGES = ("memory", "disk")
 
 
 @dataclasses.dataclass
@@ -104,6 +106,10 @@ class DataConfig:
     """Where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     placement: str = "auto"
     """Keep the training set on the `device`, stream it from the `host`, or decide by its size (`auto`)."""
+    storage: str = "memory"
+    """Load the features into `memory`, or leave them in their files on `disk`, from which they are streamed."""
+    shuffle_window: int = 65536
+    """Of a set on disk: training examples that are shuffled together."""
 
 
 @dataclasses.dataclass

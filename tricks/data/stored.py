@@ -109,9 +109,30 @@ class Stored:
         return read
 
 
-def stored(features: Any) -> Stored | None:
-    """The first array of features that stay in their files; None where they are in memory.
+def is_stored(features: Any) -> bool:
+    """Whether features stay in their files.
 
-    >>> stored({"word": np.ones(3)})
+    >>> is_stored({"word": np.ones(3)})
+    False
     """
-    return next((leaf for leaf in jax.tree.leaves(features) if isinstance(leaf, Stored)), None)
+    return any(isinstance(leaf, Stored) for leaf in jax.tree.leaves(features))
+
+
+def windows_of(features: Any) -> Windows | None:
+    """How an epoch of features that stay in their files is ordered; None of others.
+
+    >>> windows_of({"word": np.ones(3)})
+    """
+    return next((leaf.windows for leaf in jax.tree.leaves(features) if isinstance(leaf, Stored)), None)
+
+
+def expect(features: Any, rows: np.ndarray) -> None:
+    """Tells features that stay in their files which rows will be needed.
+
+    Args:
+        features: pytree of arrays.
+        rows: places in the split.
+    """
+    for leaf in jax.tree.leaves(features):
+        if isinstance(leaf, Stored):
+            leaf.expect(rows)
