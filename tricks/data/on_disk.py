@@ -14,8 +14,8 @@ from tricks.data.windows import Windows
 STORAGES = ("memory", "disk")
 WINDOW = 2**16
 """Examples that are shuffled together, unless another number is asked for."""
-VALUES_AT_ONCE = 2**22
-"""Of the sums that make mean and deviation: 32 MiB."""
+VALUES_AT_ONCE = 2**20
+"""Of the sums that make mean and deviation: 8 MiB."""
 
 Fitted = Sequence[tuple[np.ndarray | None, np.ndarray | None]]
 

@@ -156,7 +156,7 @@ class Order:
         if self._windows.number == 1:
             return self._starts[:0]
         most = int(np.diff(self._blocks).max())
-        first, last = np.searchsorted(self._behind, [start, stop]) + most
+        first, last = np.searchsorted(self._behind, [start, stop], side="right") + most
         following = self._starts[first:last]
         if last > len(self._starts):
             begun = Order(self._windows, self._seed, self._epoch + 1)._starts

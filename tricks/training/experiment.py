@@ -57,7 +57,7 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
         if job.is_first():
             sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
         parameters = optax.tree.size(first.train.params)
-        report.heading(setup.data, parameters=parameters, steps_per_epoch=setup.rules.steps_per_epoch)
+        report.heading(setup.data, setup.plan, parameters=parameters)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 

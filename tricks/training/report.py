@@ -13,8 +13,10 @@ from tricks.cli import job
 from tricks.cli.json_files import write_json
 from tricks.cli.screen import say
 from tricks.data import Dataset
+from tricks.data.stored import windows_of
 from tricks.training import records, summary
 from tricks.training.artist import Artist
+from tricks.training.feed import Plan
 from tricks.training.loop import Rules
 from tricks.training.progress import result_table
 from tricks.training.records import Record
@@ -40,21 +42,28 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, *, parameters: int, steps_per_epoch: int) -> None:
+def heading(data: Dataset, plan: Plan, *, parameters: int) -> None:
     """Prints what is trained, on what.
 
     Args:
         data: the examples.
+        plan: of an epoch.
         parameters: scalars in the model.
-        steps_per_epoch: updates in one epoch.
     """
     kind = f"{data.classes} classes" if data.classes else "regression"
     counts = " / ".join(f"{len(split.targets):,}" for split in (data.train, data.validation, data.test))
     say(f"{data.name}: {counts} examples (train / validation / test)")
     say(
         f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
-        f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
+        f"{plan.steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+
+    windows = windows_of(data.train.features)
+    if windows is not None:
+        say(
+            f"on disk, an epoch in {windows.number:,} windows of {windows.blocks:,} blocks: the variance of a batch's "
+            f"mean is at most {windows.excess(plan.batch_size):.3g} times that of a full shuffle"
+        )
 
 
 def _described(features: Any) -> str:
