@@ -397,7 +397,7 @@ def large(tmp_path_factory):
 def test_memory_is_flat_over_epochs_of_a_set_four_times_the_limit(large, form):
     options = {"target": "y"} if form == "parquet" else {}
     name = str(large / "large.parquet") if form == "parquet" else f"{large}/"
-    peaks = _peaks(name, "disk", shuffle_window=2**14, **options)
+    peaks = _peaks(name, "disk", shuffle_window=2**13, **options)
     assert max(peaks.values()) < _LIMIT, peaks
     assert peaks["epoch 1"] < peaks["epoch 0"] + 8, peaks
 

@@ -1,5 +1,6 @@
 """Parquet files as Arrow tables."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Groups:
         Raises:
             UserError: it is no Parquet file that can be read.
         """
-        self._path, self._file = path, _opened(path)
+        self.path, self._file, self._lock = path, _opened(path), threading.Lock()
 
     @property
     def sizes(self) -> list[int]:
@@ -81,9 +82,10 @@ class Groups:
         import pyarrow
 
         try:
-            return self._file.read_row_group(group, columns=list(columns), use_threads=False)
+            with self._lock:
+                return self._file.read_row_group(group, columns=list(columns), use_threads=False)
         except (pyarrow.ArrowException, OSError) as error:
-            raise UserError(_unreadable(self._path, error)) from error
+            raise UserError(_unreadable(self.path, error)) from error
 
 
 def place(path: Path, row: int) -> str:

@@ -4,7 +4,6 @@ import collections
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,20 @@ _OTHERS = "with data.storage=disk allowed: numbers; make it numbers, or leave it
 class RowGroups:
     """Columns of numbers as one float32 matrix (n, columns), of which a few groups of rows are in memory."""
 
-    def __init__(self, path: Path, names: Sequence[str]):
-        """Reads nothing but how the file is laid out.
+    def __init__(self, file: parquet_files.Groups, names: Sequence[str]):
+        """Reads nothing.
 
         Args:
-            path: of the file.
+            file: opened.
             names: of the columns.
-
-        Raises:
-            UserError: it is no Parquet file that can be read.
         """
-        self._path, self._file, self._names = path, parquet_files.Groups(path), list(names)
+        self._file, self._names = file, list(names)
         self.ends = np.cumsum(self._file.sizes)
         self.shape = (int(self.ends[-1]) if len(self.ends) else 0, len(names))
         self.dtype = np.dtype(np.float32)
         self._groups: collections.OrderedDict[int, Future[np.ndarray]] = collections.OrderedDict()
         self._kept = _KEPT
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -53,7 +49,7 @@ class RowGroups:
 
     def apart(self) -> "RowGroups":
         """The same rows with groups of their own in memory."""
-        return RowGroups(self._path, self._names)
+        return RowGroups(self._file, self._names)
 
     def keep(self, groups: int) -> None:
         """Says how many groups may be in memory, of which those used last are."""
@@ -82,8 +78,7 @@ class RowGroups:
         if mine:
             # Whoever needs one that is there does not wait for it.
             try:
-                with self._reading:
-                    found.set_result(self._read(group))
+                found.set_result(self._read(group))
             except BaseException as error:
                 found.set_exception(error)
                 raise
@@ -97,11 +92,11 @@ class RowGroups:
         return matrix
 
 
-def check(path: Path, names: Sequence[str]) -> None:
+def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
     """Refuses columns that cannot be features, in one pass through the file.
 
     Args:
-        path: of the file.
+        file: opened.
         names: of the columns.
 
     Raises:
@@ -109,7 +104,6 @@ def check(path: Path, names: Sequence[str]) -> None:
     """
     least, most = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     first = 0
-    file = parquet_files.Groups(path)
     for group, rows in enumerate(file.sizes):
         table = file.read(group, names)
         for j, name in enumerate(names):
@@ -119,7 +113,7 @@ def check(path: Path, names: Sequence[str]) -> None:
             column = columns.numbers(column)
             row = columns.first_null(column)
             if row is not None:
-                place = parquet_files.place(path, first + row)
+                place = parquet_files.place(file.path, first + row)
                 raise UserError(
                     f"column {name!r} has no value in {place}; with data.storage=disk fill it in, or leave the column "
                     f"out: data.ignore; missing are {parquet_files.MISSING}"
@@ -127,7 +121,7 @@ def check(path: Path, names: Sequence[str]) -> None:
             values = column.to_numpy().astype(np.float64, copy=False)
             bad = ~(np.abs(values) <= columns.LARGEST)
             if bad.any():
-                place = parquet_files.place(path, first + int(bad.argmax()))
+                place = parquet_files.place(file.path, first + int(bad.argmax()))
                 raise UserError(
                     f"column {name!r} is {values[bad.argmax()]:g} in {place}; allowed: finite numbers of float32"
                 )

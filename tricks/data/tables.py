@@ -98,8 +98,9 @@ def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str, o
     features: Any
     names: tuple[str, ...]
     if on_disk:
-        row_groups.check(path, roles.features)
-        features, names = row_groups.RowGroups(path, roles.features), roles.features
+        opened = parquet_files.Groups(path)
+        row_groups.check(opened, roles.features)
+        features, names = row_groups.RowGroups(opened, roles.features), roles.features
     else:
         features, names = _features(table, roles.features, missing, place)
     return Raw(

@@ -15,7 +15,7 @@ from tricks.training.evaluation import Block, Cut
 from tricks.training.feed import by_batch, one_ahead, taken
 from tricks.training.placement import put
 
-_BYTES_AT_ONCE = 2**25
+_BYTES_AT_ONCE = 2**22
 
 
 class ReadBlocks:
