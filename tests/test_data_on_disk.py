@@ -330,39 +330,41 @@ def used():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
 
-name, storage, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
-mesh, peaks, phase = feed.make_mesh(), {}, ["load"]
+mesh, peaks, phase, before = feed.make_mesh(), {}, ["load"], [0]
 step = jax.jit(lambda x: sum(jnp.sum(a.astype(jnp.float32)) for a in jax.tree.leaves(x)))
-# What the first transfers and a compilation take is no part of it.
-step(jax.device_put(Batch(np.zeros((8, 256, 128), np.float32), np.zeros((8, 256), np.int32))))
-import pyarrow.parquet
-before = used()
 
 def watch():
     while True:
-        peaks[phase[0]] = max(peaks.get(phase[0], 0), used() - before)
+        peaks[phase[0]] = max(peaks.get(phase[0], 0), used() - before[0])
         time.sleep(0.002)
 
+def go_through(name, storage, **options):
+    data = load(name, storage=storage, **options)
+    plan = feed.plan_epoch(len(data.train.targets), 256, 8)
+    last = 2 * plan.steps_per_epoch
+    chunks = feed.chunks(data.train, plan, first_step=0, last_step=last, seed=0, mesh=mesh, on_device=False)
+    for i, chunk in enumerate(chunks):
+        phase[0] = f"epoch {i // len(plan.chunk_lengths)}"
+        step(chunk.examples).block_until_ready()
+    phase[0] = "validation"
+    if storage == "disk":
+        for block in ReadBlocks(data.validation, mesh):
+            step(block.batches).block_until_ready()
+
+small, large, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
+# What libraries take when they are first used is no part of it.
+go_through(small, **options)
+before[0], phase[0] = used(), "load"
 threading.Thread(target=watch, daemon=True).start()
-data = load(name, storage=storage, **options)
-plan = feed.plan_epoch(len(data.train.targets), 256, 8)
-last = 2 * plan.steps_per_epoch
-chunks = feed.chunks(data.train, plan, first_step=0, last_step=last, seed=0, mesh=mesh, on_device=False)
-for i, chunk in enumerate(chunks):
-    phase[0] = f"epoch {i // len(plan.chunk_lengths)}"
-    step(chunk.examples).block_until_ready()
-phase[0] = "validation"
-if storage == "disk":
-    for block in ReadBlocks(data.validation, mesh):
-        step(block.batches).block_until_ready()
+go_through(large, **options)
 print({name: round(value, 1) for name, value in peaks.items()})
 """
 
 
-def _peaks(name, storage, **options):
-    """MiB beyond what the process had, at most, in each phase."""
+def _peaks(small, large, **options):
+    """MiB beyond what the process had after a small set, at most, in each phase."""
     done = subprocess.run(
-        [sys.executable, "-c", _EPOCH, name, storage, repr(options)],
+        [sys.executable, "-c", _EPOCH, small, large, repr(options)],
         cwd=ROOT,
         env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"},
         capture_output=True,
@@ -374,37 +376,41 @@ def _peaks(name, storage, **options):
     return json.loads(done.stdout.replace("'", '"'))
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """256 MiB of numbers as a mapped array and as a table."""
-    base = tmp_path_factory.mktemp("large")
-    rows, width, group = 2**19, 2**7, 2**12
-    features = np.lib.format.open_memmap(base / "features.npy", "w+", np.float32, (rows, width))
-    names = [f"c{i}" for i in range(width)]
-    schema = pyarrow.schema([*((name, pyarrow.float32()) for name in names), ("y", pyarrow.int32())])
-    with parquet.ParquetWriter(base / "large.parquet", schema, compression="none", use_dictionary=False) as writer:
+def _write(folder, rows):
+    """Numbers as a mapped array and as a table, half a KiB an example."""
+    folder.mkdir()
+    width, group = 2**7, 2**12
+    features = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, (rows, width))
+    schema = pyarrow.schema([*((f"c{i}", pyarrow.float32()) for i in range(width)), ("y", pyarrow.int32())])
+    with parquet.ParquetWriter(folder / "t.parquet", schema, compression="none", use_dictionary=False) as writer:
         for start in range(0, rows, group):
             block = features[start : start + group]
             block[...] = np.random.default_rng(start).random(block.shape, np.float32)
             columns = [*np.ascontiguousarray(block.T), (np.arange(start, start + group) % 7).astype(np.int32)]
             writer.write_table(pyarrow.table(columns, schema=schema), row_group_size=group)
     features.flush()
-    np.save(base / "targets.npy", np.arange(rows) % 7)
-    return base
+    np.save(folder / "targets.npy", np.arange(rows) % 7)
 
 
-@pytest.mark.parametrize("form", ["folder", "parquet"])
-def test_memory_is_flat_over_epochs_of_a_set_four_times_the_limit(large, form):
-    options = {"target": "y"} if form == "parquet" else {}
-    name = str(large / "large.parquet") if form == "parquet" else f"{large}/"
-    peaks = _peaks(name, "disk", shuffle_window=2**13, **options)
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """Folders with 8 MiB and with four times the limit."""
+    base = tmp_path_factory.mktemp("sizes")
+    _write(base / "small", 2**14)
+    _write(base / "large", 4 * _LIMIT * 2**11)
+    return base / "small", base / "large"
+
+
+@pytest.mark.parametrize(("file", "options"), [("", {}), ("t.parquet", {"target": "y"})], ids=["folder", "parquet"])
+def test_memory_is_flat_over_epochs_of_a_set_four_times_the_limit(sizes, file, options):
+    peaks = _peaks(*(f"{folder}/{file}" for folder in sizes), storage="disk", shuffle_window=2**13, **options)
     assert max(peaks.values()) < _LIMIT, peaks
     assert peaks["epoch 1"] < peaks["epoch 0"] + 8, peaks
 
 
-def test_memory_in_the_same_measure_is_the_whole_set_where_it_is_loaded(large):
-    peaks = _peaks(f"{large}/", "memory")
-    assert max(peaks.values()) > 0.9 * 4 * _LIMIT, peaks
+def test_memory_in_the_same_measure_is_the_whole_set_where_it_is_loaded(sizes):
+    peaks = _peaks(*(f"{folder}/" for folder in sizes), storage="memory")
+    assert max(peaks.values()) > 0.7 * 4 * _LIMIT, peaks
 
 
 # --- What is refused.
