@@ -112,6 +112,21 @@ def numbers(column: Any) -> Any:
     return column
 
 
+def complete_numbers(column: Any) -> np.ndarray:
+    """The values of a column of numbers, none of which is missing.
+
+    >>> import pyarrow
+    >>> complete_numbers(pyarrow.chunked_array([[1, 2], [3]])).tolist()
+    [1, 2, 3]
+    """
+    import pyarrow
+    from pyarrow import types
+
+    column = _plain(column)
+    found: np.ndarray = (column.cast(pyarrow.float64()) if types.is_decimal(column.type) else column).to_numpy()
+    return found
+
+
 def bits(column: Any) -> Any:
     """A column of bool as 0 and 1, where it has a value.
 

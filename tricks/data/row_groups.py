@@ -86,10 +86,12 @@ class RowGroups:
 
     def _read(self, group: int) -> np.ndarray:
         table = self._file.read(group, self._names)
-        matrix = np.empty((table.num_rows, len(self._names)), np.float32)
-        for j, name in enumerate(self._names):
-            matrix[:, j] = columns.numbers(table.column(name)).to_numpy()
-        return matrix
+        by_column = np.empty((len(self._names), table.num_rows), np.float32)
+        # Asked for by its name a column is looked for among all of them.
+        for j, column in enumerate(table.select(self._names).columns):
+            by_column[j] = columns.complete_numbers(column)
+        # Twice as fast as to write a column of the result at a time.
+        return np.ascontiguousarray(by_column.T)
 
 
 def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
@@ -106,8 +108,7 @@ def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
     first = 0
     for group, rows in enumerate(file.sizes):
         table = file.read(group, names)
-        for j, name in enumerate(names):
-            column = table.column(name)
+        for j, (name, column) in enumerate(zip(names, table.select(names).columns, strict=True)):
             if columns.is_text(column) or not columns.is_number(column):
                 raise UserError(f"column {name!r} is of type {column.type}; {_OTHERS}")
             column = columns.numbers(column)
