@@ -99,12 +99,14 @@ class Stored:
         order = np.argsort(places, kind="stable")
         read = np.empty((len(places), *self.shape[1:]), self.dtype)
         together = max(1, _VALUES_AT_ONCE // max(1, int(np.prod(self.shape[1:]))))
+        buffer = np.empty((min(together, len(places)), *self.shape[1:]), self.dtype)
         for start in range(0, len(places), together):
             chosen = order[start : start + together]
-            block = self._source[places[chosen]].astype(self.dtype, copy=False)
+            block = buffer[: len(chosen)]
+            block[...] = self._source[places[chosen]]
             if self._mean is not None and self._scale is not None:
-                block = block - self._mean
-                block /= self._scale
+                np.subtract(block, self._mean, out=block)
+                np.divide(block, self._scale, out=block)
             read[chosen] = block
         return read
 
