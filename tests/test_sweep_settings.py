@@ -82,6 +82,8 @@ def test_a_range_that_is_none_is_refused(text, kind, said):
         ("mesh.model", "divides its lanes among the devices"),
         ("checkpoint.every_epochs", "saves by itself"),
         ("data.placement", "keeps its examples on the device"),
+        ("data.storage", "keeps its examples on the device"),
+        ("data.shuffle_window", "keeps its examples on the device"),
         ("early_stopping.metric", "lanes are compared by it"),
         ("early_stopping.mode", "lanes are compared by it"),
         ("train.chunk_steps", "changes no result"),

@@ -16,6 +16,7 @@ __all__ = [
     "PLACEMENTS",
     "PRECISIONS",
     "STATISTICS",
+    "STORAGES",
     "AugmentConfig",
     "CheckpointConfig",
     "Config",
@@ -43,6 +44,7 @@ PERCEPTRON = "perceptron"
 STATISTICS = ("running", "batch")
 PLACEMENTS = ("auto", "device", "host")
 PRECISIONS = ("float32", "bfloat16")
+STORAGES = ("memory", "disk")
 
 
 @dataclasses.dataclass
@@ -108,6 +110,10 @@ class DataConfig:
     """Where prepared sets lie; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     placement: str = "auto"
     """Keep the training set on the `device`, stream it from the `host`, or decide by its size (`auto`)."""
+    storage: str = "memory"
+    """Load the features into `memory`, or leave them in their files on `disk`, from which they are streamed."""
+    shuffle_window: int = 65536
+    """Of a set on disk: training examples that are shuffled together."""
 
 
 @dataclasses.dataclass

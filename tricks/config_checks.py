@@ -4,7 +4,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from tricks.config import PERCEPTRON, PLACEMENTS, PRECISIONS, STATISTICS, Config, Option, leaves
+from tricks.config import PERCEPTRON, PLACEMENTS, PRECISIONS, STATISTICS, STORAGES, Config, DataConfig, Option, leaves
 from tricks.errors import UserError
 
 __all__ = ["validate"]
@@ -40,6 +40,7 @@ def validate(config: Any) -> None:
 
 
 def _validate_together(config: Config) -> None:
+    _validate_storage(config.data)
     rate, end = config.optimizer.learning_rate, config.schedule.end_value
     if config.schedule.shape == "exponential" and end == 0:
         raise UserError(
@@ -51,6 +52,16 @@ def _validate_together(config: Config) -> None:
     if config.model.build == PERCEPTRON and config.model.batch_norm and config.data.batch_size == 1:
         raise UserError(
             "data.batch_size is 1; batch normalization needs 2 or more: choose more, or model.batch_norm=false"
+        )
+
+
+def _validate_storage(data: DataConfig) -> None:
+    if data.storage == "disk" and data.placement == "device":
+        raise UserError("data.placement is 'device', but data.storage is 'disk'; allowed: auto or host")
+    if data.storage == "memory" and data.shuffle_window != DataConfig.shuffle_window:
+        raise UserError(
+            f"data.shuffle_window is {data.shuffle_window}, but data.storage is 'memory', where all examples are "
+            f"shuffled together: leave it at {DataConfig.shuffle_window}, or choose data.storage=disk"
         )
 
 
@@ -69,6 +80,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "data.normalization": ("feature", "channel", "none"),
     "data.stratify": ("auto", "yes", "no"),
     "data.placement": PLACEMENTS,
+    "data.storage": STORAGES,
     "early_stopping.mode": ("auto", "min", "max"),
     "escape.statistics": STATISTICS,
     "precision.compute": PRECISIONS,
@@ -77,6 +89,7 @@ _RANGES: dict[str, _Check] = {
     "seed": (lambda v: 0 <= v < 2**31, "an integer from 0 to 2147483647"),
     "data.name": (lambda v: v != "", "the name of a data set"),
     "data.batch_size": _AT_LEAST_1,
+    "data.shuffle_window": _AT_LEAST_1,
     "data.validation_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
     "data.test_fraction": (lambda v: 0 < v < 1, "0 < value < 1"),
     "data.label_noise": (lambda v: 0 <= v <= 1, "0 <= value <= 1"),

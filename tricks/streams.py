@@ -5,7 +5,8 @@ the same run. The first orders all examples, the second those that it left for t
 
 | stream | of | drawn by |
 | --- | --- | --- |
-| order | the examples of epoch e | `order(seed, e)` |
+| order | the examples of epoch e, or its blocks of them | `order(seed, e)` |
+| window | the examples of window w of epoch e | `window(seed, e, w)` |
 | split | the examples that are held out for validation, or for the test | `split(seed)` |
 | settings | the random settings of a sweep | `settings(seed)` |
 | label noise | the training examples whose class is another one | `label_noise(seed)` |
@@ -32,6 +33,7 @@ __all__ = [
     "training_keys",
     "training_subset",
     "vectors",
+    "window",
 ]
 
 # Never renumbered: runs that are resumed draw on.
@@ -48,6 +50,7 @@ _MEASURES = {
 }
 _TRAINING_SUBSET = 21
 _LABEL_NOISE = 22
+_WINDOW = 23
 _SETTINGS = 31
 
 
@@ -72,6 +75,23 @@ def order(seed: int, epoch: int) -> np.random.Generator:
     False
     """
     return np.random.default_rng((seed, epoch))
+
+
+def window(seed: int, epoch: int, number: int) -> np.random.Generator:
+    """Of the order of the examples within a window of an epoch, where they are on disk.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        number: of the window, from 0.
+
+    Returns:
+        A generator at its start.
+
+    >>> bool((window(0, 1, 2).permutation(9) == window(0, 2, 1).permutation(9)).all())
+    False
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_WINDOW, epoch, number)))
 
 
 def split(seed: int) -> np.random.Generator:

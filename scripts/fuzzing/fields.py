@@ -43,6 +43,8 @@ FIELDS = {
     "data.validation_fraction": Values(("0.1", "0.5"), (*_NUMBER, "0", "1", "0.9999", "1e-9", "0.999")),
     "data.directory": Values(("", "elsewhere"), ("~nosuchuser/x", "gs://x/y", "/dev/null", "/proc", "a" * 300)),
     "data.placement": Values(("auto", "device", "host"), _WORD),
+    "data.storage": Values(("memory",), (*_WORD, "disk")),
+    "data.shuffle_window": Values(("65536",), (*_INTEGER, "1", "2147483647")),
     "model.build": Values(("perceptron",), (*_WORD, "nothing.py:f", "train.py:nothing", ":", "os:getcwd")),
     "model.hidden_sizes": Values(
         ("8", "4,4", "()", "1,1,1,1"),

@@ -11,21 +11,28 @@ import numpy as np
 from tricks.data.roles import chosen
 from tricks.errors import UserError
 
+_LOCAL_HEADER = 30  # Bytes before the name of a member of an archive.
 
-def read_archive(path: Path, ignore: str = "") -> dict[str, np.ndarray]:
+
+def read_archive(path: Path, ignore: str = "", *, mapped: bool = False) -> dict[str, np.ndarray]:
     """The members of a `.npz` file.
 
     Args:
         path: of the file.
         ignore: members to leave unread, with commas between.
+        mapped: map them into memory, unread.
 
     Returns:
         Arrays by name.
 
     Raises:
-        UserError: it is none, is damaged, or holds a pickle that is not ignored.
+        UserError: it is none, is damaged, or holds a pickle that is not ignored, or is compressed and to be mapped.
     """
     try:
+        if mapped:
+            with zipfile.ZipFile(path) as archive:
+                files = [name.removesuffix(".npy") for name in archive.namelist()]
+                return {name: mapped_member(path, archive, f"{name}.npy") for name in _used(files, ignore)}
         with open(path, "rb") as file, _archive(np.load(file, allow_pickle=False)) as opened:
             return {name: _member(path, opened, name) for name in _used(opened.files, ignore)}
     except UserError:
@@ -51,6 +58,40 @@ def read_folder(path: Path, ignore: str = "") -> dict[str, np.ndarray]:
     """
     files = {file.stem: file for file in sorted(path.glob("*.npy"))}
     return {name: _mapped(files[name]) for name in _used([*files], ignore)}
+
+
+def mapped_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of a `.npz` file, mapped into memory; unlike one that is read, its sum is not checked.
+
+    Args:
+        path: of the file.
+        archive: the same, opened.
+        name: of the member.
+
+    Returns:
+        The array, read only.
+
+    Raises:
+        UserError: it is compressed.
+        ValueError: it is no array, or one of Python objects.
+    """
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise UserError(
+            f"data.storage is 'disk', but {str(path)!r} is compressed and can only be read as a whole; save it with "
+            "np.savez, or its arrays with np.save in a folder, or choose data.storage=memory"
+        )
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL_HEADER)
+        names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        file.seek(member.header_offset + _LOCAL_HEADER + names)
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError("Python objects")
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
 
 
 def _used(names: Sequence[str], ignore: str) -> list[str]:

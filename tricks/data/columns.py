@@ -1,5 +1,6 @@
 """One column of a table as numbers, or as a category in each row."""
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ from tricks.errors import UserError
 # Of the largest magnitude: a column that varies by less has hardly a hundred different values in float32.
 _FINEST = 1e-5
 _LEAVE = "leave it out: data.ignore"
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
+"""Of a feature."""
 
 
 class Categories(NamedTuple):
@@ -111,6 +113,25 @@ def numbers(column: Any) -> Any:
     return column
 
 
+def complete_numbers(column: Any) -> np.ndarray:
+    """The values of a column of numbers, none of which is missing.
+
+    >>> import pyarrow
+    >>> complete_numbers(pyarrow.chunked_array([[1, 2], [3]])).tolist()
+    [1, 2, 3]
+    """
+    found: np.ndarray = (column if _is_plain(column.type) else numbers(column)).to_numpy()
+    return found
+
+
+@functools.cache
+def _is_plain(kind: Any) -> bool:
+    """Asked of each column of each group of rows, thousands of times."""
+    from pyarrow import types
+
+    return types.is_integer(kind) or types.is_floating(kind)
+
+
 def bits(column: Any) -> Any:
     """A column of bool as 0 and 1, where it has a value.
 
@@ -163,12 +184,31 @@ def check_numbers(column: Any, *, zero_is_one: bool) -> Bad | str | None:
     if least is None:
         return f"has no value at all; {_LEAVE}"
     largest = max(abs(least), abs(most))
-    if largest > _LARGEST:
-        bad = compute.greater(compute.abs(column), _LARGEST)
+    if largest > LARGEST:
+        bad = compute.greater(compute.abs(column), LARGEST)
         row = compute.index(bad, True).as_py()
         return Bad(row, f"{column[row].as_py():g}")
+    if least == most and zero_is_one and column.null_count and least:
+        return None
+    return check_range(least, most)
+
+
+def check_range(least: float, most: float) -> str | None:
+    """Looks for a column that tells examples hardly apart.
+
+    Args:
+        least: of its values.
+        most: likewise.
+
+    Returns:
+        What is wrong with it, and what to do; None if nothing.
+
+    >>> check_range(3.0, 3.0)
+    'has the one value 3; leave it out: data.ignore'
+    """
+    largest = max(abs(least), abs(most))
     if least == most:
-        return None if zero_is_one and column.null_count and least else f"has the one value {least:g}; {_LEAVE}"
+        return f"has the one value {least:g}; {_LEAVE}"
     if most - least < _FINEST * largest:
         return (
             f"varies by {most - least:g} around {largest:g}, which float32 hardly tells; "

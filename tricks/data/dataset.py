@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from tricks.data import imputation, labels, sources, splits
-from tricks.data.normalization import NORMALIZATIONS, gather, statistics, target_statistics
+from tricks.data import imputation, labels, on_disk, sources, splits
+from tricks.data.normalization import NORMALIZATIONS, SUMMED_VALUES, gather, statistics, target_statistics
 from tricks.data.raw import Raw
 from tricks.errors import UserError
 
@@ -62,6 +62,8 @@ def load(
     split_column: str = "",
     group_column: str = "",
     stratify: str = "auto",
+    storage: str = "memory",
+    shuffle_window: int = on_disk.WINDOW,
     read: Callable[[], Any] | None = None,
 ) -> Dataset:
     """Loads a data set by its name, or a person's own by the path of a file.
@@ -90,6 +92,8 @@ def load(
         split_column: column or array that says train, validation or test; a part it does not name is drawn as ever.
         group_column: column or array whose examples of the same value are all held out or all not.
         stratify: hold out each class in its share: `yes`, `no`, or `auto`: of a person's own classes without groups.
+        storage: `memory`, or `disk` for features that stay in their files: `tricks.data.stored.Stored` arrays.
+        shuffle_window: of a set on disk, how many training examples are shuffled together.
         read: a function that gives the arrays in place of the name, as `arrays.named` says.
 
     Returns:
@@ -109,13 +113,15 @@ def load(
     _check("missing", missing, imputation.MISSING)
     _check("normalization", normalization, NORMALIZATIONS)
     _check("stratify", stratify, splits.STRATIFY)
+    _check("storage", storage, on_disk.STORAGES)
+    stays = storage == "disk"
     own = read is not None or sources.is_path(name)
     use = {"target": target, "ignore": ignore, "split_column": split_column, "group_column": group_column}
     if own:
         with _naming(name):
-            raw = sources.read_own(name, read, task=task, missing=missing, **use)
+            raw = sources.read_own(name, read, task=task, missing=missing, on_disk=stays, **use)
     else:
-        raw = sources.read_set(name, directory, missing, use)
+        raw = sources.read_set(name, directory, missing, use, on_disk=stays)
     rows = splits.divide(
         name,
         raw,
@@ -128,7 +134,7 @@ def load(
     if raw.columns and missing != "refuse":
         with _naming(name):
             imputation.fill(raw.features, rows.train, by=missing, columns=raw.columns)
-    return _normalized(name, raw, rows, normalization, standardize_targets)
+    return _normalized(name, raw, rows, normalization, standardize_targets, shuffle_window if stays else 0)
 
 
 @contextlib.contextmanager
@@ -157,11 +163,14 @@ def _is_stratified(raw: Raw, own: bool, stratify: str) -> bool:
     return stratify == "yes" or (stratify == "auto" and own and possible)
 
 
-def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str, standardize_targets: bool) -> Dataset:
+def _normalized(
+    name: str, raw: Raw, rows: splits.Rows, normalization: str, standardize_targets: bool, window: int
+) -> Dataset:
     leaves, structure = jax.tree.flatten(raw.features)
     kinds = jax.tree.leaves(raw.kinds)
+    at_once = on_disk.VALUES_AT_ONCE if window else SUMMED_VALUES
     fitted = [
-        statistics(leaf, rows.train, kind=kind, normalization=normalization)
+        statistics(leaf, rows.train, kind=kind, normalization=normalization, values_at_once=at_once)
         for leaf, kind in zip(leaves, kinds, strict=True)
     ]
     target_mean = target_scale = None
@@ -169,10 +178,16 @@ def _normalized(name: str, raw: Raw, rows: splits.Rows, normalization: str, stan
         target_mean, target_scale = target_statistics(raw.targets[rows.train])
 
     def part(features: Any, targets: np.ndarray, chosen: np.ndarray) -> Split:
-        gathered = [
-            gather(leaf, chosen, kind=kind, mean=mean, scale=scale)
-            for leaf, kind, (mean, scale) in zip(jax.tree.leaves(features), kinds, fitted, strict=True)
-        ]
+        own_leaves = jax.tree.leaves(features)
+        if window and chosen is rows.train:
+            gathered = on_disk.trained_on(own_leaves, chosen, kinds, fitted, window)
+        elif window:
+            gathered = on_disk.evaluated(own_leaves, chosen, kinds, fitted)
+        else:
+            gathered = [
+                gather(leaf, chosen, kind=kind, mean=mean, scale=scale)
+                for leaf, kind, (mean, scale) in zip(own_leaves, kinds, fitted, strict=True)
+            ]
         own = targets[chosen]
         if target_mean is not None:
             own = (own - target_mean) / target_scale

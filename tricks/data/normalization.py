@@ -1,18 +1,19 @@
 """Features and targets in units of the training part: x~ = (x - m) / s."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 NORMALIZATIONS = ("feature", "channel", "none")
 # Examples summed at a time, unless they are so large that a block of them would not fit into memory.
 _SUMMED = 4096
-_SUMMED_VALUES = 2**27
+SUMMED_VALUES = 2**27
 _GATHERED_VALUES = 2**18  # Of a block that stays in the cache.
 
 
 def statistics(
-    features: np.ndarray, rows: np.ndarray, *, kind: str, normalization: str
+    features: Any, rows: np.ndarray, *, kind: str, normalization: str, values_at_once: int = SUMMED_VALUES
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Mean m and scale s of some examples.
 
@@ -21,10 +22,11 @@ def statistics(
     over all positions: of x (n, ..., channels), m_c = mean(x[..., c]), s_c^2 = var(x[..., c]). A scale of 0 becomes 1.
 
     Args:
-        features: (n, ...).
+        features: (n, ...), an array or what gives one of some rows.
         rows: of the training examples.
         kind: `numbers`, `pixels` or `tokens`.
         normalization: one of `NORMALIZATIONS`.
+        values_at_once: that are summed together, in float64.
 
     Returns:
         m and s in float32, of the shape of an example; None and None by `none` and for tokens.
@@ -39,7 +41,7 @@ def statistics(
         return None, None
     example = features.shape[1:]
     width = math.prod(example) if normalization == "feature" else math.prod(example[-1:])
-    mean, variance = _mean_and_variance(features, rows, width)
+    mean, variance = _mean_and_variance(features, rows, width, values_at_once)
     if kind == "pixels" and normalization == "feature":
         variance = np.maximum(variance, variance.mean())
     scale = np.sqrt(variance)
@@ -49,11 +51,13 @@ def statistics(
     return mean, scale
 
 
-def _mean_and_variance(features: np.ndarray, rows: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_variance(
+    features: Any, rows: np.ndarray, width: int, values_at_once: int
+) -> tuple[np.ndarray, np.ndarray]:
     count, total, squares = 0, 0.0, 0.0
     # Sums of what is near zero round less.
     shift = features[rows[:1]].reshape(-1, width)[:1].astype(np.float64)
-    together = min(_SUMMED, max(1, _SUMMED_VALUES // max(1, math.prod(features.shape[1:]))))
+    together = min(_SUMMED, max(1, values_at_once // max(1, math.prod(features.shape[1:]))))
     for start in range(0, len(rows), together):
         block = features[rows[start : start + together]].reshape(-1, width) - shift
         count += len(block)

@@ -1,5 +1,6 @@
 """Parquet files as Arrow tables."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,48 @@ def read(path: Path, columns: Sequence[str]) -> Any:
         return _opened(path).read(columns=list(columns), use_pandas_metadata=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(_unreadable(path, error)) from error
+
+
+class Groups:
+    """A file that is read by its row groups, by one thread at a time."""
+
+    def __init__(self, path: Path):
+        """Opens it.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            UserError: it is no Parquet file that can be read.
+        """
+        self.path, self._file, self._lock = path, _opened(path), threading.Lock()
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each group."""
+        metadata = self._file.metadata
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    def read(self, group: int, columns: Sequence[str]) -> Any:
+        """Some columns of a group.
+
+        Args:
+            group: its place.
+            columns: which to read.
+
+        Returns:
+            A `pyarrow.Table`.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        import pyarrow
+
+        try:
+            with self._lock:
+                return self._file.read_row_group(group, columns=list(columns), use_threads=False)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(_unreadable(self.path, error)) from error
 
 
 def place(path: Path, row: int) -> str:

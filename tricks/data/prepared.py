@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tricks import paths
 from tricks.cli import invocation
-from tricks.data import bundled
+from tricks.data import array_files, bundled, records
 from tricks.data.raw import Raw
 from tricks.errors import UserError
 
@@ -24,12 +24,13 @@ _FIELDS = ("features", "targets", "test_features", "test_targets")
 _READ_AT_ONCE = 256  # Records; one at a time they take half as long again.
 
 
-def read(name: str, directory: str = "") -> Raw:
+def read(name: str, directory: str = "", *, on_disk: bool = False) -> Raw:
     """Reads a prepared set, from its decoded arrays where they are cached, else from its records.
 
     Args:
         name: of the set, such as `mnist` or `emnist/letters`.
         directory: where it was prepared; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+        on_disk: leave the features there, mapped into memory where decoded arrays are cached.
 
     Returns:
         All examples of its train split, and of its test split where it has one.
@@ -43,9 +44,11 @@ def read(name: str, directory: str = "") -> Raw:
         raise UserError(_not_prepared(name, root))
     cache = root / "decoded" / f"{name.replace('/', '-')}-{version.name}.npz"
     fingerprint = zlib.crc32((version / "dataset_info.json").read_bytes())
-    raw = _read_cache(cache, fingerprint)
+    raw = _read_cache(cache, fingerprint, on_disk)
     if raw is None:
-        raw = _decode(name, version)
+        raw = _decode(name, version, on_disk)
+        if on_disk:
+            return raw
         _write_cache(cache, raw, fingerprint)
     return raw
 
@@ -170,14 +173,15 @@ def _is_pair_of_names(keys: Any) -> bool:
     return keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys)
 
 
-def _decode(name: str, version: Path) -> Raw:
+def _decode(name: str, version: Path, on_disk: bool = False) -> Raw:
     tfds = _tensorflow_datasets()
     try:
         builder = tfds.builder_from_directory(str(version))
         feature, label = _check_classification(name, builder.info, tfds)
-        arrays = _decode_split(builder, "train", feature, label)
+        skip = tfds.decode.SkipDecoding() if on_disk else None
+        arrays: tuple[Any, ...] = _decode_split(builder, "train", feature, label, skip)
         if "test" in builder.info.splits:
-            arrays += _decode_split(builder, "test", feature, label)
+            arrays += _decode_split(builder, "test", feature, label, skip)
     except NotImplementedError as error:
         raise UserError(
             f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
@@ -194,11 +198,22 @@ def _decode(name: str, version: Path) -> Raw:
     return _raw(is_image, builder.info.features[label].num_classes, dict(zip(_FIELDS, arrays, strict=False)))
 
 
-def _raw(pixels: bool, classes: int, arrays: dict[str, np.ndarray]) -> Raw:
-    return Raw(classes=classes, kinds="pixels" if pixels else "numbers", **arrays)  # type: ignore[arg-type]
+def _raw(pixels: bool, classes: int, arrays: dict[str, Any]) -> Raw:
+    return Raw(classes=classes, kinds="pixels" if pixels else "numbers", **arrays)
 
 
-def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[np.ndarray, ...]:
+def _decode_split(builder: Any, split: str, feature: str, label: str, skip: Any) -> tuple[Any, np.ndarray]:
+    if skip is None:
+        features, targets = _decode_all(builder, split, feature, label)
+    else:
+        features = records.Records(builder, split, feature)
+        targets = records.read_labels(builder, split, feature, label, skip)
+    if targets.size and targets.min() < 0:
+        raise UserError(f"the {split} split of {builder.name!r} has examples without a label; it cannot be used")
+    return features, targets
+
+
+def _decode_all(builder: Any, split: str, feature: str, label: str) -> tuple[Any, np.ndarray]:
     source = builder.as_data_source(split=split)
     first = np.asarray(source[0][feature])
     features = np.empty((len(source), *first.shape), first.dtype)
@@ -209,18 +224,18 @@ def _decode_split(builder: Any, split: str, feature: str, label: str) -> tuple[n
             for i, example in zip(rows, source.__getitems__(rows), strict=True):
                 features[i], targets[i] = example[feature], example[label]
             bar.update(len(rows))
-    if targets.size and targets.min() < 0:
-        raise UserError(f"the {split} split of {builder.name!r} has examples without a label; it cannot be used")
     return features, targets
 
 
-def _read_cache(path: Path, fingerprint: int) -> Raw | None:
+def _read_cache(path: Path, fingerprint: int, on_disk: bool) -> Raw | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             if int(stored["fingerprint"]) != fingerprint:
                 return None  # The set was prepared anew.
             # Reading a member checks its CRC.
-            arrays = {field: stored[field] for field in _FIELDS if field in stored}
+            stays = [field for field in _FIELDS if on_disk and field.endswith("features") and field in stored]
+            arrays = {field: stored[field] for field in _FIELDS if field in stored and field not in stays}
+            arrays |= {field: array_files.mapped_member(path, stored.zip, f"{field}.npy") for field in stays}
             for part in ("", "test_"):
                 if len(arrays.get(f"{part}features", ())) != len(arrays.get(f"{part}targets", ())):
                     raise ValueError(f"its {part}features and {part}targets are not as many")

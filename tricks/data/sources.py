@@ -10,6 +10,7 @@ from tricks.data.raw import Raw
 from tricks.errors import UserError
 
 _SUFFIXES = (".npz", *tables.SUFFIXES)
+ON_DISK = "a prepared set, a folder of .npy files, or an uncompressed .npz or a .parquet file"
 
 
 def is_path(name: str) -> bool:
@@ -30,7 +31,7 @@ def is_path(name: str) -> bool:
     return os.sep in name and folder.is_dir() and (any(folder.glob("*.npy")) or not prepared.is_name(name))
 
 
-def read_set(name: str, directory: str, missing: str, own_only: Mapping[str, str]) -> Raw:
+def read_set(name: str, directory: str, missing: str, own_only: Mapping[str, str], *, on_disk: bool = False) -> Raw:
     """Reads a set by its name, bundled or prepared.
 
     Args:
@@ -38,18 +39,23 @@ def read_set(name: str, directory: str, missing: str, own_only: Mapping[str, str
         directory: where prepared sets lie.
         missing: what is done about missing values; no set has any.
         own_only: by field of the config, what only a person's own data can be told.
+        on_disk: leave the features in their files.
 
     Returns:
         The examples.
 
     Raises:
-        UserError: there is no such set, or one of those fields is given.
+        UserError: there is no such set, or one of those fields is given, or it is bundled and shall stay on disk.
     """
     if os.sep in name and Path(name).is_file():
         raise UserError(f"data.name is {name!r}; of files allowed: .csv, .parquet and .npz, or a folder of .npy files")
     _refuse_filling(name, missing)
     try:
-        raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory)
+        if on_disk and name in bundled.NAMES:
+            raise UserError(
+                f"data.storage is 'disk', but {name!r} is bundled and small; allowed: memory, or data.name of {ON_DISK}"
+            )
+        raw = bundled.read(name) if name in bundled.NAMES else prepared.read(name, directory, on_disk=on_disk)
     except UserError as error:
         if any(Path(name).glob("*.npy")):
             raise UserError(f"{error}; to read the folder of .npy files give it as {name + os.sep!r}") from error
@@ -73,6 +79,7 @@ def read_own(
     missing: str,
     split_column: str,
     group_column: str,
+    on_disk: bool = False,
 ) -> Raw:
     """Reads a person's own data.
 
@@ -85,6 +92,7 @@ def read_own(
         missing: what is done about missing values of a table.
         split_column: that tells the part of each example.
         group_column: whose examples of the same value stay together.
+        on_disk: leave the features in their files; what a function gives is taken as it is, mapped arrays too.
 
     Returns:
         The examples.
@@ -100,14 +108,27 @@ def read_own(
         "group_column": group_column,
     }
     path = Path(name)
+    if on_disk and missing != "refuse":
+        raise UserError(
+            f"data.missing is {missing!r}, but data.storage is 'disk'; allowed: refuse; fill the values in the file, "
+            f"or choose data.storage=memory"
+        )
     if function is not None:
         _refuse_filling(name, missing)
         return arrays.assemble(arrays.named(function()), **use)  # type: ignore[arg-type]
     try:
         if path.suffix.lower() in tables.SUFFIXES and not path.is_dir():
-            return tables.read(path, missing=missing, **use)  # type: ignore[arg-type]
+            if on_disk and path.suffix.lower() != ".parquet":
+                raise UserError(
+                    f"data.storage is 'disk', but {name!r} can only be read as a whole; allowed: memory, or data.name "
+                    f"of {ON_DISK}"
+                )
+            return tables.read(path, missing=missing, on_disk=on_disk, **use)  # type: ignore[arg-type]
         _refuse_filling(name, missing)
-        found = array_files.read_folder(path, ignore) if path.is_dir() else array_files.read_archive(path, ignore)
+        if path.is_dir():
+            found = array_files.read_folder(path, ignore)
+        else:
+            found = array_files.read_archive(path, ignore, mapped=on_disk)
     except FileNotFoundError as error:
         raise UserError(f"data.name is {name!r}; there is no such file") from error
     except OSError as error:

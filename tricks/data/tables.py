@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tricks.data import columns, csv_files, labels, parquet_files, splits
+from tricks.data import columns, csv_files, labels, parquet_files, row_groups, splits
 from tricks.data.raw import Raw
 from tricks.data.roles import Roles, assign, listed
 from tricks.errors import UserError
@@ -38,6 +38,7 @@ def read(
     missing: str = "refuse",
     split_column: str = "",
     group_column: str = "",
+    on_disk: bool = False,
 ) -> Raw:
     """Reads a table, an example in each row.
 
@@ -53,6 +54,7 @@ def read(
         missing: `refuse` missing values, or else what will be done about them.
         split_column: that tells the part of each row.
         group_column: whose rows of the same value stay together.
+        on_disk: leave the features, which must be numbers then, in the `.parquet` file.
 
     Returns:
         The examples, features (n, columns) in float32.
@@ -74,14 +76,14 @@ def read(
     )
     if not roles.features:
         raise UserError(f"data.name is {str(path)!r}, of which no column is left for the features")
-    used = [*roles.features, *roles.targets, *filter(None, (roles.split, roles.group))]
-    raw = _raw(path, file.read(path, used), roles, task, missing)
+    used = [*roles.targets, *filter(None, (roles.split, roles.group))]
+    raw = _raw(path, file.read(path, used if on_disk else [*roles.features, *used]), roles, task, missing, on_disk)
     # Several times the table, which its pool would keep.
     pyarrow.default_memory_pool().release_unused()
     return raw
 
 
-def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str) -> Raw:
+def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str, on_disk: bool) -> Raw:
     if not table.num_rows:
         raise UserError(f"data.name is {str(path)!r}, which has no rows")
     file = _FILES[path.suffix.lower()]
@@ -93,7 +95,14 @@ def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str) -
         parts = splits.parse_parts(f"data.split_column is {roles.split!r}", found.names)[found.codes]
     if roles.group:
         groups = _complete(table, roles.group, "data.group_column", place).codes
-    features, names = _features(table, roles.features, missing, place)
+    features: Any
+    names: tuple[str, ...]
+    if on_disk:
+        opened = parquet_files.Groups(path)
+        row_groups.check(opened, roles.features)
+        features, names = row_groups.RowGroups(opened, roles.features), roles.features
+    else:
+        features, names = _features(table, roles.features, missing, place)
     return Raw(
         features,
         labelled.values[0],

@@ -11,7 +11,7 @@ from tricks import config as configuration
 from tricks.cli.json_files import read_json
 from tricks.config import Config
 from tricks.data import Dataset
-from tricks.diagnosis import replay
+from tricks.diagnosis import finished_run, replay
 from tricks.diagnosis.replay import Replay
 from tricks.errors import UserError
 from tricks.models import Network
@@ -95,6 +95,12 @@ def read(workdir: Path) -> Subject:
     Raises:
         UserError: it is no run directory, cannot be read, or holds nothing that was trained.
     """
+    config, _ = finished_run.config_of(workdir)
+    if config.data.storage == "disk":
+        raise UserError(
+            f"--workdir {workdir} cannot be diagnosed: its data.storage is 'disk', and a diagnosis looks at all "
+            "examples; train a share of them with data.storage=memory and data.train_fraction, and diagnose that"
+        )
     found = replay.of_run(workdir)
     lines = records.read(workdir)
     summary = _summary(workdir)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tricks.data import Dataset, Split
+from tricks.data.stored import is_stored
 from tricks.losses import Batch
 from tricks.training import evaluation, feed, programs
 from tricks.training.assembly import Hyper, Static
@@ -17,6 +18,7 @@ from tricks.training.chunk import ChunkMetrics
 from tricks.training.feed import Chunk, Plan
 from tricks.training.loop import Check, Parts
 from tricks.training.programs import Programs, Shapes
+from tricks.training.read_blocks import ReadBlocks
 from tricks.training.state import LoopState, TrainState, Weights
 
 _EVALUATED = ("validation", "test")
@@ -55,9 +57,13 @@ def prepare(static: Static, hyper: Hyper, data: Dataset, plan: Plan, *, on_devic
         What the run computes with.
     """
     mesh, numbers = static.mesh, programs.as_numbers(hyper)
-    blocks = {part: evaluation.blocks(getattr(data, part), mesh, on_device=on_device) for part in _EVALUATED}
+    blocks = {part: _blocks(getattr(data, part), static, on_device) for part in _EVALUATED}
     shapes = shapes_of_steps(static, numbers, data.train, plan, on_device=on_device)._replace(
-        blocks={block.counts.shape: _block_shapes(block, static) for part in blocks.values() for block in part}
+        blocks={
+            block.counts.shape: _block_shapes(block, static)
+            for part in blocks.values()
+            for block in (part.shapes if isinstance(part, ReadBlocks) else part)
+        }
     )
     found = programs.compiled(static, shapes)
 
@@ -150,6 +156,12 @@ def _chunk_shapes(split: Split, plan: Plan, length: int, static: Static, on_devi
     if on_device:
         return examples, jax.ShapeDtypeStruct((length, plan.batch_size), np.int32, sharding=by_batch)
     return examples, jax.ShapeDtypeStruct((length,), np.int32, sharding=replicated)
+
+
+def _blocks(split: Split, static: Static, on_device: bool) -> list[evaluation.Block] | ReadBlocks:
+    if is_stored(split.features):
+        return ReadBlocks(split, static.mesh)
+    return evaluation.blocks(split, static.mesh, on_device=on_device)
 
 
 def _block_shapes(block: evaluation.Block, static: Static) -> Any:

@@ -59,7 +59,7 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
             sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
         params = first.train.params
         told = {"divided": shardings.heading(setup.static, params), "compute": config.precision.compute}
-        report.heading(setup.data, optax.tree.size(params), setup.rules.steps_per_epoch, **told)
+        report.heading(setup.data, setup.plan, optax.tree.size(params), **told)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 
 

@@ -3,9 +3,9 @@
 import functools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -14,10 +14,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tricks import streams
 from tricks.cli.environment import device_count
 from tricks.data import Split, take
+from tricks.data.stored import expect, windows_of
+from tricks.data.windows import Order, Windows
 from tricks.errors import UserError
 from tricks.losses import Batch
 from tricks.memory import bytes_of
 from tricks.training.placement import put
+
+T = TypeVar("T")
 
 
 class Chunk(NamedTuple):
@@ -161,7 +165,8 @@ def chunks(
         plan: of an epoch.
         first_step: steps done already; at the edge of a chunk.
         last_step: step after which to end.
-        seed: of the order; epoch e is ordered by (seed, e), whatever came before.
+        seed: of the order; epoch e is ordered by (seed, e), whatever came before: by `tricks.data.windows` where the
+            features stay on disk.
         mesh: the devices.
         on_device: put the examples on the device once; else send the next chunk's while one is being computed.
 
@@ -171,17 +176,40 @@ def chunks(
     replicated = NamedSharding(mesh, PartitionSpec())
     resident = put(Batch(*split), replicated) if on_device else None
 
-    def load(rows: np.ndarray, last_in_epoch: bool) -> Chunk:
+    def load(rows: np.ndarray, last_in_epoch: bool, soon: np.ndarray | None) -> Chunk:
         if resident is not None:
             return Chunk(resident, put(rows, by_batch(mesh)), last_in_epoch)
         steps = put(np.arange(len(rows), dtype=np.int32), replicated)
-        return Chunk(taken(split, rows, by_batch(mesh)), steps, last_in_epoch)
+        chunk = Chunk(taken(split, rows, by_batch(mesh)), steps, last_in_epoch)
+        if soon is not None:
+            expect(split.features, soon)
+        return chunk
 
-    rows = _rows(len(split.targets), plan, first_step, last_step, seed)
+    windows = windows_of(split.features)
+    if windows is None:
+        rows = _rows(len(split.targets), plan, first_step, last_step, seed)
+        made: Iterator[Callable[[], Chunk]] = (functools.partial(load, *item, None) for item in rows)
+    else:
+        made = (functools.partial(load, *item) for item in _rows_of_windows(windows, plan, first_step, last_step, seed))
+    yield from one_ahead(made)
+
+
+def one_ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """What calls return, each made in a thread while what the one before it returned is used.
+
+    Args:
+        calls: one after another.
+
+    Yields:
+        What they return.
+
+    >>> [*one_ahead([lambda: 1, lambda: 2])]
+    [1, 2]
+    """
     with ThreadPoolExecutor(1) as executor:
         waiting = None
-        for item in rows:
-            following = executor.submit(load, *item)
+        for call in calls:
+            following = executor.submit(call)
             if waiting is not None:
                 yield waiting.result()
             waiting = following
@@ -248,4 +276,19 @@ def _rows(examples: int, plan: Plan, first_step: int, last_step: int, seed: int)
         for i, length in enumerate(plan.chunk_lengths):
             if epoch * plan.steps_per_epoch + start >= first_step:
                 yield order[start : start + length], i == len(plan.chunk_lengths) - 1
+            start += length
+
+
+def _rows_of_windows(
+    windows: Windows, plan: Plan, first_step: int, last_step: int, seed: int
+) -> Iterator[tuple[np.ndarray, bool, np.ndarray]]:
+    """The same of a set on disk, and beside them the first rows of what is to be fetched."""
+    size = plan.batch_size
+    for epoch in range(first_step // plan.steps_per_epoch, last_step // plan.steps_per_epoch):
+        order = Order(windows, seed, epoch)
+        start = 0
+        for i, length in enumerate(plan.chunk_lengths):
+            if epoch * plan.steps_per_epoch + start >= first_step:
+                places = start * size, (start + length) * size
+                yield order.rows(*places).reshape(length, size), i == len(plan.chunk_lengths) - 1, order.ahead(*places)
             start += length

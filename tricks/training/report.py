@@ -13,8 +13,10 @@ from tricks.cli import job
 from tricks.cli.json_files import write_json
 from tricks.cli.screen import say
 from tricks.data import Dataset
+from tricks.data.stored import windows_of
 from tricks.training import records, summary
 from tricks.training.artist import Artist
+from tricks.training.feed import Plan
 from tricks.training.loop import Rules
 from tricks.training.progress import result_table
 from tricks.training.records import Record
@@ -40,13 +42,13 @@ class Clock:
         return {"seconds": self._seconds, "best_seconds": self._validations.get(best_step, 0.0)}
 
 
-def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: str, divided: str) -> None:
+def heading(data: Dataset, plan: Plan, parameters: int, *, compute: str, divided: str) -> None:
     """Prints what is trained, on what.
 
     Args:
         data: the examples.
+        plan: of an epoch.
         parameters: scalars in the model.
-        steps_per_epoch: updates in one epoch.
         compute: the floating-point type of the arithmetic, said where it is not float32.
         divided: how the parameters are divided among the devices, in a line; empty where they are whole.
     """
@@ -55,12 +57,18 @@ def heading(data: Dataset, parameters: int, steps_per_epoch: int, *, compute: st
     say(f"{data.name}: {counts} examples (train / validation / test)")
     say(
         f"{_described(data.train.features)}, {kind}; {parameters:,} parameters; "
-        f"{steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
+        f"{plan.steps_per_epoch} steps an epoch on {jax.device_count()} x {jax.devices()[0].device_kind}"
     )
     if compute != "float32":
         say(f"layers in {compute}; parameters, averages, losses and norms in float32")
     if divided:
         say(divided)
+    windows = windows_of(data.train.features)
+    if windows is not None:
+        say(
+            f"on disk, an epoch in {windows.number:,} windows of {windows.blocks:,} blocks: the variance of a batch's "
+            f"mean is at most {windows.excess(plan.batch_size):.3g} times that of a full shuffle"
+        )
 
 
 def _described(features: Any) -> str:

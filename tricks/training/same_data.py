@@ -8,6 +8,8 @@ import numpy as np
 from tricks.cli import job
 from tricks.data import Dataset, Split
 
+_SEEN = 256
+
 
 def require(data: Dataset) -> None:
     """Refuses to train where another process of the job has loaded something else.
@@ -26,5 +28,7 @@ def require(data: Dataset) -> None:
 def _described(split: Split) -> str:
     total = 0
     for leaf in jax.tree.leaves(tuple(split)):
-        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
+        # Of what stays on disk a part.
+        rows = slice(None) if isinstance(leaf, np.ndarray) else np.linspace(0, len(leaf) - 1, _SEEN).astype(np.int64)
+        total = zlib.crc32(np.ascontiguousarray(leaf[rows]).view(np.uint8).data, total)
     return f"{len(split.targets):,} examples with the checksum {total:08x}"

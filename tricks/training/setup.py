@@ -71,9 +71,8 @@ def assembled(config: Config, own: Sources, mesh: Mesh | None = None) -> Setup:
     plan = configured.plan_epoch(config, data, mesh)
     total_steps = plan.steps_per_epoch * config.train.epochs
     static, hyper = configured.assemble(config, data, mesh, total_steps, own.functions)
-    on_device = config.data.placement == "device" or (
-        config.data.placement == "auto" and feed.fits_on_device(data.train)
-    )
+    fits = config.data.placement == "auto" and config.data.storage == "memory" and feed.fits_on_device(data.train)
+    on_device = config.data.placement == "device" or fits
     rules = Rules(plan.steps_per_epoch, total_steps, config.checkpoint.every_epochs)
     batch = assembly.batch_of(data.train, config.data.batch_size)
     network = network_check.fingerprint(assembly.make_network(static), static.loss, batch) if own.functions else ""

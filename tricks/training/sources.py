@@ -20,10 +20,12 @@ from tricks.data import Dataset
 from tricks.data.label_noise import with_label_noise
 from tricks.data.sources import is_path
 from tricks.errors import UserError
+from tricks.memory import bytes_of
 from tricks.own_functions import OwnFunction
 from tricks.training import model_parts
 
 FILE, FOLDER = "sources.json", "sources"
+_SUMMED_BYTES = 2**24
 _NAMED: dict[str, Callable[[Config], str]] = {
     "model.build": lambda config: config.model.build,
     "loss.name": lambda config: config.loss.name,
@@ -103,6 +105,8 @@ def load(config: Config, sources: Sources) -> Dataset:
         split_column=fields.split_column,
         group_column=fields.group_column,
         stratify=fields.stratify,
+        storage=fields.storage,
+        shuffle_window=fields.shuffle_window,
         read=None if own is None else functools.partial(own, **fields.options),
     )
     return with_label_noise(data._replace(name=fields.name), fields.label_noise, config.seed)
@@ -270,5 +274,8 @@ def _digest(path: Path) -> str:
 def _checksum(data: Dataset) -> int:
     total = 0
     for leaf in jax.tree.leaves((data.train, data.validation, data.test)):
-        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, total)
+        # Of what is on disk only a part at a time is in memory.
+        together = max(1, _SUMMED_BYTES * len(leaf) // bytes_of(leaf))
+        for start in range(0, len(leaf), together):
+            total = zlib.crc32(np.ascontiguousarray(leaf[start : start + together]).view(np.uint8).data, total)
     return total

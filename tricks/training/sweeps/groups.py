@@ -82,6 +82,8 @@ def divide(
     for lane in lanes:
         with _naming(lane):
             config_checks.validate(lane.config)
+            if lane.config.data.storage == "disk":
+                raise UserError("data.storage is 'disk'; a sweep keeps its examples on the device: allowed: memory")
             texts = tuple((n, v) for n, v in configuration.flatten(lane.config).items() if isinstance(v, str))
             if texts not in found:
                 found[texts] = find(lane.config)

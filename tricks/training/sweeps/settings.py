@@ -30,6 +30,8 @@ _REFUSED = {
     "early_stopping.metric": "lanes are compared by it",
     "early_stopping.mode": "lanes are compared by it",
     "data.placement": "a sweep keeps its examples on the device",
+    "data.storage": "a sweep keeps its examples on the device",
+    "data.shuffle_window": "a sweep keeps its examples on the device",
     "data.directory": "it is where data lies, and changes no run",
     "train.chunk_steps": "it changes no result",
 }
