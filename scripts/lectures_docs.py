@@ -27,6 +27,9 @@ _VERDICTS = ("supported", "refuted", "inconclusive")
 
 def main(workdir: Path) -> None:
     """Replaces the two sections that are made of results, and the pictures."""
+    missing = [name for name in NAMES if not (workdir / name / "result.json").is_file()]
+    if missing:
+        raise SystemExit(f"error: {workdir} lacks results of {', '.join(missing)}; run `reproduce.py all` there first")
     found = {name: read_json(workdir / name / "result.json") for name in NAMES}
     quick = [name for name, result in found.items() if result["quick"]]
     if quick:

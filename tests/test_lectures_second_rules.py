@@ -1,16 +1,27 @@
 """The second rules, on data for which they say something else than the first ones."""
 
 import copy
+import json
 import math
+import os
 
 import numpy as np
 import pytest
 
+from conftest import run_python
 from lectures_known.batches import KNOWN as BATCHES
 from lectures_known.losses import KNOWN as LOSSES
 from lectures_known.optimizers import KNOWN as OPTIMIZERS
 from lectures_known.regularization import KNOWN as REGULARIZATION
-from tricks.lectures import adaptive_rates, bias_or_optimization, feature_scaling, momentum_escapes, rate_decay
+from tricks.errors import UserError
+from tricks.lectures import (
+    adaptive_rates,
+    bias_or_optimization,
+    feature_scaling,
+    momentum_escapes,
+    rate_decay,
+    sharp_minima,
+)
 from tricks.lectures.common import experiment as experiments
 from tricks.lectures.common import page, results
 from tricks.lectures.common.experiment import Effort
@@ -181,3 +192,59 @@ def test_where_neither_side_arrives_nothing_is_concluded(name):
 def test_networks_that_learned_nothing_say_nothing_of_warmup():
     data = copy.deepcopy(OPTIMIZERS["warmup"]["refuted"])
     assert experiments.load("warmup").judge({**data, "accuracy": np.full((2, 5, 6), 0.1)}).verdict == "inconclusive"
+
+
+def test_a_pair_that_never_comes_down_to_the_loss_leaves_it_open():
+    data = copy.deepcopy(BATCHES["sharp_minima"]["refuted"])
+    second = sharp_minima.judge(data).second
+    assert second.verdict == "supported"
+    data["losses"]["earlier"][0] = 2 * data["losses"]["small"][0] + 1
+    found = sharp_minima.judge(data)
+    assert found.second.verdict == "inconclusive"
+    assert "In 1 of " in found.sentence
+
+
+def test_a_burst_that_decay_does_not_prevent_is_not_told_as_settled():
+    data = copy.deepcopy(OPTIMIZERS["rate_decay"]["refuted"])
+    assert "where it counts as settled" not in rate_decay.judge(data).sentence
+    assert "where it counts as settled" in rate_decay.judge(OPTIMIZERS["rate_decay"]["supported"]).sentence
+
+
+def test_bounds_from_below_are_counted():
+    data = OPTIMIZERS["momentum_escapes"]["supported"]
+    # At the minimum gradient descent crosses from above the limit on: six bounds. At the plateau three of six curves
+    # are crossed with the first rate of the grid by momentum of 0.9.
+    crossed = {"minimum": _crossed(22, 5), "plateau": _crossed(12, 0)[:3] + _crossed(12, 1)[:3]}
+    second = momentum_escapes.judge({**data, "crossed": crossed}).second
+    assert second.effect.endswith("at least so much for 9 of 12 curves, where the grid ends")
+
+
+def test_kept_runs_that_lack_something_are_no_missing_values(tmp_path):
+    def reproduce():
+        experiment = experiments.load("rate_decay")
+        return results.reproduce(experiment, Effort(True, "digits"), tmp_path, lambda text: None, version="1")
+
+    reproduce()
+    file = tmp_path / "rate_decay" / "data.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "data": {**kept["data"], "bursts": {}}}))
+    with pytest.raises(UserError, match=r"data\.json lacks what its experiment asks for \(.*\); remove it"):
+        reproduce()
+    file.write_text(json.dumps({**kept, "data": []}))
+    with pytest.raises(UserError, match=r"data\.json is damaged \(its parts are of another kind\); remove it"):
+        reproduce()
+
+
+def test_a_process_that_times_updates_ends_with_the_one_that_waits_for_it():
+    code = (
+        "import os, sys, threading, time; from tricks.lectures.common import update_times as u\n"
+        "if os.fork() == 0:\n"
+        "    if os.fork() == 0:\n"
+        "        u._keep_settings({}); print(os.getpid(), flush=True); time.sleep(60)\n"
+        "    time.sleep(1); os._exit(0)\n"
+        "os.wait(); time.sleep(4)\n"
+    )
+    done = run_python("-c", code)
+    assert done.status == 0, done
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.output), 0)

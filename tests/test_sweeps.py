@@ -80,6 +80,16 @@ def _compilations():
     jax.monitoring.unregister_event_duration_listener(hear)
 
 
+def _close(name, value):
+    """What another program may make of it in float32, on any CPU.
+
+    Most of it agrees to 1e-6. But a unit that is at the edge of its activation, and an example that is between two
+    classes, may fall to either side; in float64 programs agree to 1e-10 (test_assembly.py).
+    """
+    rel, absolute = {"loss": (2e-4, 0), "accuracy": (0, 0.01), "gradient_norm": (2e-2, 0)}.get(name, (1e-6, 0))
+    return pytest.approx(value, rel=rel, abs=absolute)
+
+
 def test_every_lane_is_the_run_of_its_config(whole, tmp_path):
     lanes = settings.lanes(_config(schedule__shape="cosine"), _SETTINGS, 2)
     for lane in lanes[1::2] + lanes[2:3]:
@@ -91,14 +101,14 @@ def test_every_lane_is_the_run_of_its_config(whole, tmp_path):
         assert [r[:3] for r in ours] == [r[:3] for r in theirs]
         for one, other in zip(ours, theirs, strict=True):
             for name in {*other.values} - {"examples_per_second"}:
-                assert one.values[name] == pytest.approx(other.values[name], rel=1e-5, abs=1e-6), (lane, one, name)
+                assert one.values[name] == _close(name, other.values[name]), (lane, one, name)
         summary = json.loads((workdir / "summary.json").read_text())
         row = _rows(whole)[lane.number]
         for when, name in (("best", "best"), ("final", "last")):
             for split, values in summary[when].items():
                 if isinstance(values, dict):
-                    assert row[f"{name}_{split}_loss"] == pytest.approx(values["loss"], rel=1e-5)
-                    assert row[f"{name}_{split}_accuracy"] == pytest.approx(values["accuracy"], abs=1e-6)
+                    assert row[f"{name}_{split}_loss"] == _close("loss", values["loss"])
+                    assert row[f"{name}_{split}_accuracy"] == _close("accuracy", values["accuracy"])
         assert row["best_epoch"] == summary["best"]["validation"]["epoch"]
 
 
@@ -193,7 +203,7 @@ def test_lanes_wait_for_a_place_and_are_the_same(whole, tmp_path, monkeypatch, w
     for row, other in zip(found.rows, _rows(whole), strict=True):
         assert row["status"] == "completed"
         for name in ("best_validation_loss", "last_train_loss", "last_test_loss"):
-            assert row[name] == pytest.approx(other[name], rel=1e-5)
+            assert row[name] == _close("loss", other[name])
     # A sweep that goes on keeps the width that it had, for the sake of its roundings.
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "sweep" / "lanes")
@@ -343,8 +353,8 @@ def test_eight_devices_share_the_lanes_and_speak_to_nobody(whole, tmp_path):
     assert done.status == 0, done.error[-3000:]
     assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [8]
     for row, other in zip(_rows(tmp_path / "sweep"), _rows(whole), strict=True):
-        assert row["last_train_loss"] == pytest.approx(other["last_train_loss"], rel=1e-5)
-        assert row["best_test_loss"] == pytest.approx(other["best_test_loss"], rel=1e-5)
+        assert row["last_train_loss"] == _close("loss", other["last_train_loss"])
+        assert row["best_test_loss"] == _close("loss", other["best_test_loss"])
 
 
 def test_the_estimate_of_memory_is_not_less_than_what_xla_takes():
@@ -414,7 +424,7 @@ def test_a_lane_is_exported_and_trains_alike(whole, tmp_path):
     done = train(tmp_path / "run", f"--config={file}")
     assert done.status == 0, done
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["best"]["test"]["loss"] == pytest.approx(_rows(whole)[3]["best_test_loss"], rel=1e-5)
+    assert summary["best"]["test"]["loss"] == _close("loss", _rows(whole)[3]["best_test_loss"])
     with pytest.raises(UserError, match="--export is 6; the sweep has lanes 0 to 5"):
         export.write(workdir, 6)
     with pytest.raises(UserError, match="holds no sweep"):

@@ -39,7 +39,7 @@ CLAIM = Claim(
     f"share over curves is above {_HALF} and the mean excess above 0, with all of their intervals; refuted if one of "
     f"the four is not, inconclusive where no curve stops gradient descent.",
     source="Polyak 1964.",
-    second_rule=f"The share of the first hangs on where the grid of rates begins. Free of that: of each curve the "
+    second_rule=f"The share of the first hangs on where the grid of rates begins. Less so: of each curve the "
     f"smallest rate with which gradient descent crosses over that with which λ = 0.9 does (the limit of stability "
     f"where none below it crosses), which an even slope would make {_FASTER:g}. Supported if for both kinds the "
     f"geometric mean is above {_FASTER:g}, refuted if for one it is not.",
@@ -235,8 +235,19 @@ def _judge_smallest(data: Data) -> Second:
         ratios[least].value,
         ratios[least].interval,
         f"smallest rate of gradient descent that crosses over that with λ = 0.9, at the {least}"
-        + "".join(f" (at the {other}: {shown(one.value)})" for other, one in ratios.items() if other != least),
+        + "".join(f" (at the {other}: {shown(one.value)})" for other, one in ratios.items() if other != least)
+        + _judge_bounds(data),
     )
+
+
+def _judge_bounds(data: Data) -> str:
+    """Of how many curves the ratio is a bound from below."""
+    first, count, of = min(data["rates"]), 0, 0
+    for crossed in data["crossed"].values():
+        plain, usual = (smallest_rates(crossed, data["rates"], decay) for decay in (0, _USUAL))
+        count += sum(one == 1.0 or other == first for one, other in zip(plain, usual, strict=True))
+        of += len(plain)
+    return f"; at least so much for {count} of {of} curves, where the grid ends"
 
 
 def _judge_sentence(feature: str, row: dict[str, Any]) -> str:

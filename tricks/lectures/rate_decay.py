@@ -42,7 +42,7 @@ CLAIM = Claim(
     "one of the three is not so.",
     source="Duchi et al. 2011; their Adagrad is root mean square with η / √(t + 1).",
     second_rule=f"With the decay nothing bursts, so the first rule divides by the {_SETTLED:g} at which a run counts "
-    f"as settled. Free of that: a bowl bursts if its burst is above {_LARGE:g}. Supported if more than half of the "
+    f"as settled. Without it: a bowl bursts if its burst is above {_LARGE:g}. Supported if more than half of the "
     "bowls burst without decay and fewer than half with it, each with all of Wilson's interval; "
     "refuted if one is not so.",
 )
@@ -112,6 +112,7 @@ def judge(data: Data) -> Judgement:
     arrives = share(there, len(without))
     arrivals = {name: float(np.median(values)) for name, values in data["arrivals"].items()}
     others = {name: float(np.mean(values)) for name, values in data["bursts"].items()}
+    settled = others[decayed] <= 2 * _SETTLED
     worst = max(_SHAPES[2:], key=lambda shape: others[f"{_SQUARE}, {shape}"])
     return Judgement(
         all_of([decide(size, _LARGE), decide(found, _TIMES), decide(arrives, _HALF)]),
@@ -119,8 +120,8 @@ def judge(data: Data) -> Judgement:
         found.interval,
         "largest sideways burst without decay, over that with η / √(t + 1)",
         f"Without decay root mean square bursts out to {shown(size.value)} of the first distance, with η / √(t + 1) to "
-        f"{shown(others[decayed])}, about where it counts as settled ({_SETTLED:g}); {there} of {len(without)} bowls "
-        f"then end at the goal. To come there takes {_judge_count(arrivals[decayed])} with it and "
+        f"{shown(others[decayed])}{f', where it counts as settled ({_SETTLED:g})' * settled}; {there} of "
+        f"{len(without)} bowls then end at the goal. To come there takes {_judge_count(arrivals[decayed])} with it and "
         f"{_judge_count(arrivals[plain])} without (medians). With the {worst} "
         f"decay, which falls late, the burst is {shown(others[f'{_SQUARE}, {worst}'])}. RMSProp bursts to "
         f"{shown(others['RMSProp, α = 0.99, constant'])} without decay and to "

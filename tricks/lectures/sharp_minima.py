@@ -48,7 +48,8 @@ CLAIM = Claim(
     second_rule="At one training loss: as the first rule, but with the weights of the large batch at the end of the "
     "first epoch at which its loss over all training examples (running statistics) is at or below that of the small "
     "batch's end; its last weights where it never is. Supported if the intervals of 95 % say so of both, the ratio of "
-    "sharpness above 1 and the higher test accuracy of the small batch; refuted if one says the opposite.",
+    "sharpness above 1 and the higher test accuracy of the small batch; refuted if one says the opposite; inconclusive "
+    "if a pair never comes down so far.",
 )
 
 
@@ -187,13 +188,14 @@ def _judge_at_one_loss(data: Data) -> tuple[Second, str, dict[str, Any]]:
     sharper = ratio(earlier["sharpness"], data["sharpness"][_FULL]["small"])
     relative = ratio(earlier["relative"], data["relative"]["small"])
     test = difference(data["accuracy"]["test"]["small"], earlier["accuracy"])
-    verdict = all_of((decide(sharper, 1.0), decide(test, 0.0)))
     missed = sum(one > level for one, level in zip(data["losses"][_EARLIER], small, strict=True))
-    lacking = f" In {missed} of {len(small)} pairs it never comes down so far, and its last weights count." * (
-        missed > 0
+    verdict = INCONCLUSIVE if missed else all_of((decide(sharper, 1.0), decide(test, 0.0)))
+    lacking = f" In {missed} of {len(small)} pairs it never comes down so far, and its last weights count." * bool(
+        missed
     )
     told = (
-        f"Compared at one training loss, {shown(float(np.mean(small)))} and "
+        f"Compared {'as near to' if missed else 'at'} one training loss{' as it comes' if missed else ''}, "
+        f"{shown(float(np.mean(small)))} and "
         f"{shown(float(np.mean(data['losses'][_EARLIER])))}, where the large batch is after "
         f"{shown(float(np.mean(earlier['epoch'])))} epochs, it is {shown(sharper.value)} times as sharp "
         f"({shown(sharper.low)} to {shown(sharper.high)}), and the test accuracy of the small batch less that of the "

@@ -63,7 +63,12 @@ def reproduce(
         write_json(folder / DATA, kept)
         # The same numbers as they will be read again.
         kept = read_json(folder / DATA)
-    judgement, draw = _judged(experiment, kept["data"])
+    try:
+        judgement, draw = _judged(experiment, kept["data"])
+    except (KeyError, IndexError) as error:
+        raise UserError(
+            f"{folder / DATA} lacks what its experiment asks for ({error}); remove it, and its runs are done again"
+        ) from error
     result = {
         "name": experiment.name,
         "claim": experiment.claim.title,
@@ -114,7 +119,7 @@ def _judged(experiment: Experiment, data: Data) -> tuple[Judgement, Callable[[Da
         if _lacking(data):
             experiment.draw(data)
         return judgement, experiment.draw
-    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError):
         count = _lacking(data)
         if count == 0:
             raise
@@ -183,6 +188,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         found = read_json(path)
         if not {"of", "data", "seconds", "versions"} <= set(found):
             raise ValueError("it lacks parts")
+        if not isinstance(found["of"], dict) or not isinstance(found["data"], dict):
+            raise ValueError("its parts are of another kind")
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it, and its runs are done again") from error
     return dict(found)

@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -122,7 +123,15 @@ def in_a_process(*tasks: Callable[[], Times], one_core: bool = False) -> list[Ti
         return [alone.submit(task).result() for task in tasks]
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process where the one that waits for it is gone: Ctrl-C ends that one at once."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _keep_settings(settings: dict[str, Any]) -> None:
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for name, value in settings.items():
         jax.config.update(name, value)
     # The other process may hold most of the memory of an accelerator.
@@ -130,6 +139,7 @@ def _keep_settings(settings: dict[str, Any]) -> None:
 
 
 def _keep_one_core() -> None:
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     jax.config.update("jax_platforms", "cpu")
