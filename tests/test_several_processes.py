@@ -294,6 +294,39 @@ def test_native_noise_is_left_out_and_the_rest_is_shown():
     assert supervision._worth_showing(text) == ["mine", "yours"]
 
 
+def test_a_port_that_is_in_use_is_named(tmp_path):
+    with socket.socket() as one:
+        one.bind(("", 0))
+        one.listen()
+        flags = [f"--coordinator=127.0.0.1:{one.getsockname()[1]}", "--processes=2", "--process=0"]
+        (done,) = _ended([_start(["train.py", f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", *flags])])
+    assert "cannot be used here: Address already in use" in done.mistake()
+
+
+def test_a_damaged_checkpoint_is_moved_aside_once_by_all(tmp_path):
+    flags = ("--config.train.epochs=4", "--config.checkpoint.every_epochs=1", "--config.train.chunk_steps=1")
+    processes = _job(tmp_path / "run", 2, *flags)
+    _until_step(tmp_path / "run", 90)
+    processes[0].send_signal(signal.SIGINT)
+    assert [one.status for one in _ended(processes)] == [130, 130]
+    folder = tmp_path / "run" / "checkpoints"
+    older, newest = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    for file in (folder / f"{newest:08d}" / "latest").rglob("*"):
+        if file.is_file() and file.stat().st_size > 1000:
+            file.write_bytes(bytes(file.stat().st_size))
+    # Standard error is closed from the start, as a service may have it.
+    port, closed = _free_port(), f'exec "$@" >>{tmp_path / "out"} 2>&-'
+    command = [sys.executable, "train.py", f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", *flags]
+    command += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    processes = [
+        subprocess.Popen(["sh", "-c", closed, "sh", *command, f"--process={process}"], cwd=ROOT, env=dict(ENVIRONMENT))
+        for process in range(2)
+    ]
+    assert [one.wait(120) for one in processes] == [0, 0]
+    assert (folder / "unreadable" / f"{newest:08d}").is_dir()
+    assert f"going back to that of step {older}" in (tmp_path / "out").read_text()
+
+
 def test_one_process_alone_agrees_with_itself():
     job.agree("nothing", {"a": 1})
     assert job.share("nothing", 3) == [3]

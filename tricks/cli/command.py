@@ -120,6 +120,7 @@ def _silence_threads() -> None:
 
 def _fail(error: Exception, status: int, *, alone: bool = True) -> int:
     message = " ".join(str(error).split())
+    job.speak_alone()
     if alone or job.is_first():
         print(f"error: {message}", file=sys.stderr)
     if alone:

@@ -4,10 +4,11 @@ import itertools
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from absl import flags
 from tricks.cli import screen, supervision
 from tricks.errors import UserError
 
-_JOINING, _HEARTBEAT, _ENDING = 24, 20, 60  # Seconds.
+_JOINING, _HEARTBEAT, _ENDING = 20, 20, 60  # Seconds.
 _LOOK = 1.0
 _FAILED = "tricks/failed"
 _ALL = "tricks/said"
@@ -45,7 +46,9 @@ def join_as_told(**mine: Any) -> None:
     """
     given = flags.FLAGS
     join(given.coordinator, given.processes, given.process)
-    agree("command", {"--processes": given.processes, "version of jax": jax.__version__, **mine})
+    of_jax = {"version of jax": jax.__version__, "JAX_ENABLE_X64": bool(jax.config.read("jax_enable_x64"))}
+    platform = jax.devices()[0].platform if is_joined() else ""
+    agree("command", {"--processes": given.processes, **of_jax, "a platform": platform, **mine})
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -64,6 +67,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         return
     if processes == 1:
         return
+    if coordinator is not None and process == 0:
+        _require_free(coordinator)
     # It would take SIGTERM for itself; here a signal ends a run with a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -101,6 +106,19 @@ def _check(coordinator: str | None, processes: int | None, process: int | None) 
         raise UserError(f"--processes is {processes}; it must be at least 1")
     if not 0 <= process < processes:
         raise UserError(f"--process is {process}; of {processes} processes it must be from 0 to {processes - 1}")
+
+
+def _require_free(coordinator: str) -> None:
+    """The runtime would end the process without a word."""
+    port = int(coordinator.rpartition(":")[2])
+    try:
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(("", port))
+    except OSError as error:
+        raise UserError(
+            f"--coordinator is {coordinator!r}; port {port} cannot be used here: {error.strerror}"
+        ) from error
 
 
 def is_joined() -> bool:
@@ -151,12 +169,13 @@ def agree(about: str, mine: Mapping[str, Any]) -> None:
                 raise UserError(f"process {process} has {name} {other}, process 0 has {one}; all need the same")
 
 
-def share(about: str, mine: Any) -> list[Any]:
+def share(about: str, mine: Any, meanwhile: Callable[[], Any] = lambda: None) -> list[Any]:
     """Tells all processes something, and hears what they tell.
 
     Args:
         about: what it is of; all processes share the same things in the same order.
         mine: plain values.
+        meanwhile: called again and again while others are waited for.
 
     Returns:
         What each process has told, in their order; of one process its own.
@@ -165,9 +184,19 @@ def share(about: str, mine: Any) -> list[Any]:
         return [mine]
     client, place = _client(), f"{_ALL}/{next(_asked)}/{about}"
     client.key_value_set(f"{place}/{jax.process_index()}", json.dumps(mine))
-    # The watch ends this process where another one is lost.
-    wait = 1000 * 24 * 3600
-    return [json.loads(client.blocking_key_value_get(f"{place}/{process}", wait)) for process in range(count())]
+    return [json.loads(_heard(client, f"{place}/{process}", meanwhile)) for process in range(count())]
+
+
+def _heard(client: Any, key: str, meanwhile: Callable[[], Any]) -> str:
+    """Waits for what another process says; the watch ends this one where that is lost."""
+    while True:
+        meanwhile()
+        try:
+            # Not longer at a time, so that signals are heard.
+            return str(client.blocking_key_value_get(key, 500))
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
 
 
 def any_of(mine: bool) -> bool:
@@ -227,6 +256,7 @@ def is_mine(number: int) -> bool:
 def leave() -> None:
     """Waits for the others and leaves the job, at the end of what all have done."""
     if is_joined():
+        share("the end", None)
         # A thread that asks the runtime while Python ends would be ended by it in the middle.
         _leaving.set()
         _watching[0].join()
@@ -238,6 +268,11 @@ def hear_why() -> None:
     time.sleep(2 * _HEARTBEAT)
 
 
+def speak_alone() -> None:
+    """Has this process print nothing of what the others say any more, for it has a message of its own."""
+    _failing.set()
+
+
 def fail(message: str, status: int) -> None:
     """Ends all processes of a job with a message of this one, this one too; of one process it does nothing.
 
@@ -247,7 +282,6 @@ def fail(message: str, status: int) -> None:
     """
     if not is_joined():
         return
-    _failing.set()
     here = jax.process_index()
     try:
         _client().key_value_set(f"{_FAILED}/{here}", json.dumps([status, message]))
@@ -265,8 +299,8 @@ def _watch() -> None:
         try:
             failed = client.key_value_dir_get(_FAILED)
             _told.update(value for _, value in client.key_value_dir_get(_TOLD))
-        except Exception:  # The runtime ends this process then, and its parent says why.
-            return
+        except Exception:  # Where process 0 is lost the runtime ends this one, and its parent says why.
+            continue
         for key, value in failed:
             process = int(key.rpartition("/")[2])
             if process != here and not _failing.is_set():

@@ -12,9 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
-_MISTAKE = 2
+from tricks.cli import screen
+
+_MISTAKE, _INTERRUPTED = 2, 130
 _KEPT = 2**16  # Bytes of native output that are kept to be read.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -117,6 +120,7 @@ def begin(coordinator: str = "") -> None:
     """
     if not hasattr(os, "fork"):
         return
+    screen.secure()
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
@@ -126,6 +130,9 @@ def begin(coordinator: str = "") -> None:
         os.close(writer)
         _watch(child, reader, coordinator)
     os.close(reader)
+    with contextlib.suppress(OSError):
+        # A signal to all of a terminal, or of a job, comes by the parent alone: a second one would end this at once.
+        os.setpgid(0, 0)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
         if os.getppid() != parent:
@@ -141,8 +148,14 @@ def begin(coordinator: str = "") -> None:
 
 def _watch(child: int, reader: int, coordinator: str) -> None:
     """Waits for the child, and ends as it has ended."""
+    sent: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        sent.append(number)
+        _send(child, number)
+
     for number in _FORWARDED:
-        signal.signal(number, lambda number, _: _send(child, number))
+        signal.signal(number, forward)
     said = bytearray()
     hearing = threading.Thread(target=_hear, args=(reader, said), daemon=True)
     hearing.start()
@@ -153,6 +166,10 @@ def _watch(child: int, reader: int, coordinator: str) -> None:
     hearing.join(1.0)
     status = os.waitstatus_to_exitcode(ended)
     text = said.decode(errors="replace")
+    if status < 0 and sent:
+        # It has not come to hear it, while it joined or left the others.
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(_INTERRUPTED)
     if status < 0:
         print(f"error: {explained(text, -status, coordinator)}", file=sys.stderr, flush=True)
         os._exit(_MISTAKE)
@@ -207,6 +224,8 @@ def explained(text: str, number: int, coordinator: str = "") -> str:
         word = "process" if len(numbers) == 1 else "processes"
         have = "has died or is" if len(numbers) == 1 else "have died or are"
         return f"{word} {', '.join(map(str, numbers))} {have} out of reach, {again}"
+    if "different incarnation" in text:
+        return "two processes of the job have the same --process, or one was started again; each number is for one"
     if "RegisterTask" in text:
         of_whom = f" from {coordinator}" if coordinator else ""
         return (

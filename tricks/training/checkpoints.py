@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import UserError
 from tricks.training import stored_state, stored_tree
@@ -115,23 +116,38 @@ def restore(checkpoints: Checkpoints, like: LoopState) -> tuple[LoopState, dict[
     Raises:
         UserError: there are checkpoints, and all are damaged; or the newest whole one is of another kind of state.
     """
-    steps = sorted(checkpoints.manager.all_steps(), reverse=True)
+    steps = sorted(job.share("checkpoints", list(checkpoints.manager.all_steps()))[0], reverse=True)
     for i, step in enumerate(steps):
-        try:
-            return stored_state.read_one(checkpoints.directory.absolute() / f"{step:08d}", step, like)
-        except (UserError, MemoryError, PermissionError):
-            raise
-        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
-            if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-                raise
-            before = f"going back to that of step {steps[i + 1]}" if i + 1 < len(steps) else "there is none before it"
-            say(f"the checkpoint of step {step} cannot be read ({reason(error)}); {before}")
-            if i + 1 == len(steps):
-                raise UserError(
-                    f"all checkpoints in {checkpoints.directory} are damaged; choose another --workdir to start anew"
-                ) from error
+        found, failed = _read_if_whole(checkpoints, step, like)
+        # Of several processes one alone may not be able to read it.
+        why = next(filter(None, job.share("restored", failed)), "")
+        if found is not None and not why:
+            return found
+        before = f"going back to that of step {steps[i + 1]}" if i + 1 < len(steps) else "there is none before it"
+        say(f"the checkpoint of step {step} cannot be read ({why}); {before}")
+        if i + 1 == len(steps):
+            raise UserError(
+                f"all checkpoints in {checkpoints.directory} are damaged; choose another --workdir to start anew"
+            )
+        if job.is_first():
             _move_aside(checkpoints, step)
+        job.share("moved", None)
+        checkpoints.manager.reload()
     return None
+
+
+def _read_if_whole(
+    checkpoints: Checkpoints, step: int, like: LoopState
+) -> tuple[tuple[LoopState, dict[str, float]] | None, str]:
+    """What a checkpoint holds, or why it cannot be read."""
+    try:
+        return stored_state.read_one(checkpoints.directory.absolute() / f"{step:08d}", step, like), ""
+    except (UserError, MemoryError, PermissionError):
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file.
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        return None, reason(error)
 
 
 def _check_room(directory: Path, tree: Any) -> None:

@@ -1,4 +1,4 @@
-"""All processes of a job need the same examples: each takes its part of batches that are drawn from all of them."""
+"""All processes of a job need the same examples, of which each takes its part, and the same network."""
 
 import zlib
 
@@ -11,18 +11,20 @@ from tricks.data import Dataset, Split
 _SEEN = 256
 
 
-def require(data: Dataset) -> None:
+def require(data: Dataset, network: str) -> None:
     """Refuses to train where another process of the job has loaded something else.
 
     Args:
         data: of this process.
+        network: fingerprint of a network and a loss of one's own.
 
     Raises:
         UserError: names the part that differs.
     """
     if job.is_joined():
         parts = ("train", "validation", "test")
-        job.agree("data", {f"in the {part} part of {data.name}": _described(getattr(data, part)) for part in parts})
+        told = {f"in the {part} part of {data.name}": _described(getattr(data, part)) for part in parts}
+        job.agree("data", {**told, "a network and a loss with the fingerprint": network})
 
 
 def _described(split: Split) -> str:

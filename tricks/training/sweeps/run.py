@@ -16,7 +16,7 @@ from tricks.cli.json_files import read_json, write_json
 from tricks.cli.screen import say
 from tricks.config import Config
 from tricks.errors import UserError
-from tricks.training import run_directory, sources
+from tricks.training import run_directory, same_data, sources
 from tricks.training.interrupt import catch_interrupts
 from tricks.training.sweeps import export, lane_files, picture, programs, results, rung, table
 from tricks.training.sweeps import groups as grouping
@@ -79,6 +79,8 @@ def sweep(
     every = lanes(config, settings, seeds)
     mesh = programs.make_mesh()
     found = grouping.divide(every, mesh, functools.partial(sources.find, folders=folders))
+    for group in found:
+        same_data.require(group.examples, group.network)
     opened = run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP)
     with opened if job.is_first() else nullcontext() as resuming:
         if job.is_first():
@@ -174,9 +176,10 @@ class _Sweep:
         until = {number: self._until(number, share) for number in alive if job.is_mine(number)}
 
         def ends() -> bool:
-            if asked():
+            here = bool(asked())
+            if here:
                 job.tell(_INTERRUPTED)
-            return bool(asked()) or job.is_told(_INTERRUPTED)
+            return here or job.is_told(_INTERRUPTED)
 
         self.stories, interrupted = self.crew.train(
             self.stories,
@@ -184,7 +187,7 @@ class _Sweep:
             lambda compiled: Keeper(functools.partial(self._restore, compiled), self._save, self._note, ends),
         )
         # Lanes of other processes have come to the same place when all have said so.
-        interrupted = any(job.share(f"rung {share}", interrupted))
+        interrupted = any(job.share(f"rung {share}", interrupted or ends(), ends))
         for lane in self.lanes:
             if not job.is_mine(lane.number):
                 self.stories[lane.number] = lane_files.read(self.workdir, lane.number)
