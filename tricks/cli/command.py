@@ -259,6 +259,22 @@ def experiment_flags() -> tuple[config.Config, Path, tuple[Path, Path]]:
     )
 
 
+def told(given: Any) -> dict[str, Any]:
+    """The fields of a config as flags, for those who have to be told the same.
+
+    Args:
+        given: a config; what is none is refused later, by those who read it.
+
+    Returns:
+        A value for each flag.
+
+    >>> told(config.Config())["--config.seed"]
+    0
+    """
+    fields = config.flatten(given) if isinstance(given, config.Config) else {}
+    return {f"--config.{name}": value for name, value in fields.items()}
+
+
 def _compact(value: Any) -> str:
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return re.sub(r"[^\w.,+-]", "_", text)

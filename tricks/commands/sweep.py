@@ -18,7 +18,7 @@ import tricks
 from tricks import paths
 from tricks.cli import command, cores, job, sweep_flags
 from tricks.cli.screen import say
-from tricks.config import Config, flatten
+from tricks.config import Config
 from tricks.errors import UserError
 from tricks.training.sweeps import export, settings
 from tricks.training.sweeps.settings import Setting
@@ -67,7 +67,7 @@ def _main(arguments: list[str]) -> int:
         workdir = workdir.with_name(f"{workdir.name}-sweep")
     told = {"version of tricks": tricks.__version__, "--workdir": str(workdir.absolute()), "--sweep": chosen.sweep}
     told |= {"--seeds": chosen.seeds, "--halving": chosen.halving, "the settings": dict(_texts)}
-    job.join_as_told(**told, **{f"--config.{name}": one for name, one in flatten(config).items()})
+    job.join_as_told(**told, **command.told(config))
     # It brings JAX's programs, and needs none of them to refuse a mistake.
     from tricks.training.sweeps.run import sweep
 

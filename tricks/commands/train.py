@@ -10,7 +10,6 @@ from ml_collections import config_flags
 
 import tricks
 from tricks.cli import command, job
-from tricks.config import flatten
 from tricks.errors import UserError
 from tricks.training import experiment
 
@@ -31,6 +30,6 @@ def _main(arguments: list[str]) -> int:
         raise UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
     config, workdir, folders = command.experiment_flags()
     told = {"version of tricks": tricks.__version__, "--workdir": str(workdir.absolute())}
-    job.join_as_told(**told, **{f"--config.{name}": one for name, one in flatten(config).items()})
+    job.join_as_told(**told, **command.told(config))
     status = experiment.run(config, workdir, folders)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE
