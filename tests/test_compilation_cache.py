@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from jax._src import compilation_cache as jax_files
+from jax._src import compiler, distributed
 
 from conftest import ROOT
 from tricks.cli import compilation_cache
@@ -35,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in {*os.environ} & {name.upper() for name in _SETTINGS}:
         monkeypatch.delenv(name)
     monkeypatch.setattr(jax_files, "LRUCache", jax_files.LRUCache)
+    monkeypatch.setattr(compiler, "_cache_write", compiler._cache_write)
     folder = tmp_path / "programs"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
     yield folder
@@ -413,6 +415,19 @@ def test_what_the_user_set_stays_and_more_calls_change_nothing(folder, monkeypat
     assert not list(folder.glob("*-cache"))
 
 
+def test_every_process_of_a_job_keeps_its_programs(folder, monkeypatch):
+    monkeypatch.setattr(distributed.global_state, "process_id", 1)
+    compilation_cache.enable()
+    assert not _sum()
+    assert len(list(folder.iterdir())) == 1
+    # A second call changes nothing, and what JAX spares the folder stays out.
+    compilation_cache.enable()
+    assert _sum()
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1000.0)
+    assert not _row()
+    assert len(list(folder.iterdir())) == 1
+
+
 def test_folders_that_are_not_of_the_file_system_and_versions_of_jax_that_are_not_known_are_left_to_jax(
     folder, tmp_path, monkeypatch
 ):
@@ -424,6 +439,9 @@ def test_folders_that_are_not_of_the_file_system_and_versions_of_jax_that_are_no
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     assert compilation_cache.enable() is None
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "here")
+    monkeypatch.delattr(compiler, "_cache_write")
+    assert compilation_cache.enable() == str(tmp_path / "here")
+    (tmp_path / "here").rmdir()
     monkeypatch.delattr(jax_files, "LRUCache")
     assert compilation_cache.enable() is None
     assert not list(tmp_path.iterdir())

@@ -10,14 +10,14 @@ import numpy as np
 
 from benchmarks.harness import ours, seconds
 from benchmarks.scale_points import BATCHES, EXAMPLES, INPUTS, STEPS, WIDTHS
-from tricks.cli import job
+from tricks.cli import job, joining
 from tricks.config import Config
 from tricks.data import Split
 
 
 def main(coordinator: str, processes: int, process: int, rounds: int) -> None:
     if processes > 1:
-        job.join(coordinator, processes, process)
+        joining.join(coordinator, processes, process)
     generator = np.random.default_rng(0)
     split = Split(
         generator.normal(size=(EXAMPLES, INPUTS)).astype(np.float32),

@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import jax
 import jaxlib
@@ -71,6 +71,7 @@ def enable() -> str | None:
     # Folders of other kinds than the file system's, such as gs://, stay JAX's own business.
     if folder is not None and "://" not in folder:
         jax_files.LRUCache = _Files  # type: ignore[attr-defined]
+        _let_every_process_write()
     # An import may have computed something, and so have opened the cache the other way.
     jax_files.reset_cache()
     return folder
@@ -83,6 +84,19 @@ def _jax_files() -> ModuleType | None:
     except ImportError:
         return None
     return compilation_cache if hasattr(compilation_cache, "LRUCache") else None
+
+
+def _let_every_process_write() -> None:
+    """JAX writes from process 0 alone, whose programs the others of a job find neither on a CPU nor on another host."""
+    try:
+        from jax._src import compiler
+    except ImportError:
+        return
+    write = getattr(compiler, "_cache_write", None)
+    if isinstance(write, FunctionType):
+        first = SimpleNamespace(global_state=SimpleNamespace(process_id=0))
+        as_first = FunctionType(write.__code__, {**vars(compiler), "distributed": first})
+        compiler._cache_write = as_first
 
 
 def _folder() -> str | None:

@@ -30,7 +30,9 @@ _COMPLETE = {
 }
 # Lines of JAX's runtime and of its collectives, and those that follow them.
 _NOISE = re.compile(
-    r"([EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ |\[Gloo\] |\*\*\* Check failure|    @ +0x|WARNING: All log messages)"
+    # Two threads may print into one line.
+    r"([EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ |.*\[Gloo\] |.*\bconnected to \d+ peer ranks|\*\*\* Check failure|    @ +0x"
+    r"|WARNING: All log messages)"
 )
 
 

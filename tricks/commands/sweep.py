@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 import tricks
 from tricks import paths
-from tricks.cli import command, cores, job, sweep_flags
+from tricks.cli import command, cores, joining, sweep_flags
 from tricks.cli.screen import say
 from tricks.config import Config
 from tricks.errors import UserError
@@ -38,7 +38,7 @@ def _define() -> None:
     flags.DEFINE_integer("seeds", 1, "Seeds of each setting: that of the config, and those that follow it.")
     flags.DEFINE_integer("halving", 0, "After each rung one of so many settings goes on; 0 trains all to their end.")
     flags.DEFINE_integer("export", None, "Number of a lane whose config is written; nothing is trained.")
-    job.define_flags()
+    joining.define_flags()
     # ml_collections reads the command line once more by itself.
     rest, texts = sweep_flags.taken_from(sys.argv)
     sys.argv[:] = rest
@@ -67,7 +67,7 @@ def _main(arguments: list[str]) -> int:
         workdir = workdir.with_name(f"{workdir.name}-sweep")
     told = {"version of tricks": tricks.__version__, "--workdir": str(workdir.absolute()), "--sweep": chosen.sweep}
     told |= {"--seeds": chosen.seeds, "--halving": chosen.halving, "the settings": dict(_texts)}
-    job.join_as_told(**told, **command.told(config))
+    joining.join_as_told(**told, **command.told(config))
     # It brings JAX's programs, and needs none of them to refuse a mistake.
     from tricks.training.sweeps.run import sweep
 

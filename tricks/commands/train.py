@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import tricks
-from tricks.cli import command, job
+from tricks.cli import command, joining
 from tricks.errors import UserError
 from tricks.training import experiment
 
@@ -22,7 +22,7 @@ def run() -> None:
 def _define() -> None:
     config_flags.DEFINE_config_file("config", help_string="The experiment: a shipped name or a file; default digits.")
     flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME-OF-THE-CONFIG and its overrides.")
-    job.define_flags()
+    joining.define_flags()
 
 
 def _main(arguments: list[str]) -> int:
@@ -30,6 +30,6 @@ def _main(arguments: list[str]) -> int:
         raise UserError(f"unexpected argument {arguments[0]!r}; fields are given as --config.FIELD=VALUE")
     config, workdir, folders = command.experiment_flags()
     told = {"version of tricks": tricks.__version__, "--workdir": str(workdir.absolute())}
-    job.join_as_told(**told, **command.told(config))
+    joining.join_as_told(**told, **command.told(config))
     status = experiment.run(config, workdir, folders)
     return command.INTERRUPTED if status == experiment.INTERRUPTED else command.DONE
