@@ -82,7 +82,7 @@ _PURE = {
     *(f"tricks.{name}" for name in ("curvature", "transforms")),
     *(f"tricks.training.{name}" for name in ("activations", "assembly", "chunk")),
     *(f"tricks.training.{name}" for name in ("equations", "evaluation", "layers", "optimizer", "placement")),
-    *(f"tricks.training.{name}" for name in ("shardings", "state")),
+    *(f"tricks.training.{name}" for name in ("division_table", "shardings", "state")),
 }
 # What it may take from modules that do: a question of the device, a type, a sharding.
 _OF_OTHERS = {"tricks.memory", "tricks.data.Split", "tricks.training.feed.by_batch"}

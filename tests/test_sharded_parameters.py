@@ -22,7 +22,8 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tricks.config import Config
-from tricks.training import assembly, chunk, computation, feed, loop, programs, setup, shardings, sources
+from tricks.training import assembly, chunk, computation, division_table, feed, loop, programs, setup, shardings
+from tricks.training import sources
 from tricks.training.loop import Sinks
 
 def mesh_of(data, model):
@@ -85,14 +86,14 @@ for shape in ((1, 1), (4, 2), (2, 4), (1, 8)):
         "whole": sum(a.nbytes for a in jax.tree.leaves((state.train.params, state.train.opt_state, state.best.params))),
         "apart": apart(ends[1, 1], ends[shape]),
         "losses": max(abs(a - b) / a for a, b in zip(records[1, 1], lines, strict=True)),
-        "heading": shardings.heading(here.static, state.train.params),
+        "heading": division_table.heading(here.static, state.train.params),
     }
     if shape == (4, 2):
         found["specs"] = specs(state)
         saver = Saver(Path(middle.name) / "checkpoints")
         saver.save(state, {})
         saver.wait()
-        found["table"] = shardings.table(here.static, state.train.params)
+        found["table"] = division_table.table(here.static, state.train.params)
 # From model 2 to 1, to 4, and on without a stop: the second epoch of each is the same.
 seconds = {}
 for shape in ((1, 1), (2, 4), (4, 2)):

@@ -1,4 +1,4 @@
-"""Steps on several devices and processes against a cost model, which is fitted on one half of them."""
+"""Steps on several devices and processes against a cost model, fitted on one half of them; and start-up."""
 
 import json
 import os
@@ -11,95 +11,58 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from scipy.optimize import nnls
 
+from benchmarks import scale_model
 from benchmarks.harness import Comparison
+from benchmarks.scale_model import Cluster, Work
 from benchmarks.scale_points import BATCHES, LAYOUTS, WIDTHS, Layout, Point
 
 _ROOT = Path(__file__).parents[2]
 _WORKER = Path(__file__).with_name("scale_worker.py")
-_TERMS = (
-    "operations of a core (s each)",
-    "a step (s)",
-    "an update of a parameter, on every device (s)",
-    "a device more in a process (s)",
-    "a byte reduced in a process (s)",
-    "a process more (s)",
-    "a byte reduced between processes (s)",
-)
+_WORKS = {
+    "784-512-512-10, batch 128 a device, batch normalization": (Work(670_000, 128, 3, True), False),
+    "8192 x 8, batch 4096 a device": (Work(470e6, 4096, 9), False),
+    "8192 x 8, batch 65536 in all": (Work(470e6, 65536, 9), True),
+}
 
 
 def compare(rounds: int) -> list[Comparison]:
     """Times every point in turns, fits the model on every other point, and predicts the rest."""
     measured: dict[Point, list[float]] = {}
-    for _ in range(min(rounds, 3)):
+    for _ in range(min(rounds, 5)):
         for layout in LAYOUTS:
-            for name, spent in _times(layout, 5).items():
+            for name, spent in _times(layout, 7).items():
                 width, batch = map(int, name.split(","))
                 measured.setdefault(Point(layout, width, batch), []).append(spent)
     points = {point: median(values) for point, values in measured.items()}
     fitted = [p for p in points if (WIDTHS.index(p.width) + BATCHES.index(p.batch)) % 2 == 0]
-    costs = fit({point: points[point] for point in fitted})
-    for term, cost in zip(_TERMS, costs, strict=True):
+    costs = scale_model.fit({point: points[point] for point in fitted})
+    for term, cost in zip(scale_model.TERMS, costs, strict=True):
         print(f"{term}: {cost:.3g}")
-    rest = [point for point in points if point not in fitted]
-    errors = {point: abs(predicted(point, costs) / points[point] - 1) for point in rest}
-    print(f"predicted within {median(errors.values()):.1%} (median), {max(errors.values()):.1%} (all)")
-    foreseen = {point: predicted(point, costs) for point in rest}
+    foreseen = {point: scale_model.predicted(point, costs) for point in points if point not in fitted}
+    errors = [abs(value / points[point] - 1) for point, value in foreseen.items()]
+    within = np.mean(np.array(errors) <= 0.15)
+    print(f"predicted within {median(errors):.1%} (median), {max(errors):.1%} (all); {within:.0%} of them within 15 %")
+    print(json.dumps([[*point.layout, point.width, point.batch, seconds] for point, seconds in points.items()]))
     rows = [
         Comparison(_name(point), "the cost model", points[point], value, value / points[point], "s")
         for point, value in foreseen.items()
     ]
-    return [*rows, *_starts(min(rounds, 3))]
+    _print_cluster()
+    return [*rows, *_starts(min(rounds, 5))]
 
 
-def terms(point: Point, cores: int = os.cpu_count() or 1) -> np.ndarray:
-    """What a step costs, as factors of the costs of `_TERMS`.
-
-    t = 6 P B / min(n, c) a + b + P n / min(n, c) u, and beside one device (n - 1) l + 4 P 2 (n - 1) / n r, with P
-    parameters, B examples, n devices, c cores; l and r are those of one process or of several.
-
-    Args:
-        point: what is computed where.
-        cores: of the machine, which devices of a CPU share.
-
-    Returns:
-        (terms,).
-    """
-    n, p = point.layout.total, point.parameters
-    at_once = min(n, cores)
-    apart = (n - 1, 4 * p * 2 * (n - 1) / n)
-    within, between = (apart, (0, 0)) if point.layout.processes == 1 else ((0, 0), apart)
-    return np.array([6 * p * point.batch / at_once, 1, p * n / at_once, *within, *between], np.float64)
-
-
-def fit(points: dict[Point, float]) -> np.ndarray:
-    """Costs of which none is negative, by least squares of the relative errors.
-
-    Args:
-        points: seconds of a step.
-
-    Returns:
-        (terms,).
-    """
-    seconds = np.array(list(points.values()))
-    rows = np.stack([terms(point) for point in points]) / seconds[:, None]
-    scale = np.maximum(np.abs(rows).max(0), 1e-300)
-    found: np.ndarray = nnls(rows / scale[None], np.ones(len(seconds)))[0] / scale
-    return found
-
-
-def predicted(point: Point, costs: np.ndarray) -> float:
-    """Seconds of a step.
-
-    Args:
-        point: what is computed where.
-        costs: as `fit` gives them.
-
-    Returns:
-        The sum of its terms.
-    """
-    return float(terms(point) @ costs)
+def _print_cluster() -> None:
+    """The same model with the data sheet of accelerators; by weak scaling, or by strong."""
+    for name, (work, strong) in _WORKS.items():
+        print(name)
+        one = scale_model.on_cluster(work, 1, Cluster())
+        for devices in (1, 8, 64, 256):
+            here = work if strong else work._replace(batch=work.batch * devices)
+            parts = scale_model.on_cluster(here, devices, Cluster())
+            efficiency = one.total / parts.total / (devices if strong else 1)
+            each = ", ".join(f"{field} {1e3 * value:.3g}" for field, value in parts._asdict().items())
+            print(f"  {devices}: {1e3 * parts.total:.3g} ms ({each}), efficiency {efficiency:.0%}")
 
 
 def _name(point: Point) -> str:
@@ -108,37 +71,39 @@ def _name(point: Point) -> str:
 
 
 def _times(layout: Layout, rounds: int) -> dict[str, float]:
-    commands = _commands([str(_WORKER)], layout, [str(rounds)])
+    address = _address()
+    commands = [
+        [sys.executable, str(_WORKER), address, str(layout.processes), str(process), str(rounds)]
+        for process in range(layout.processes)
+    ]
     return dict(json.loads(_run(commands, layout)))
 
 
 def _starts(rounds: int) -> list[Comparison]:
-    """From shell to shell: a run of an epoch by one process with four devices, and by four processes."""
-    spent: dict[Layout, list[float]] = {Layout(1, 4): [], Layout(4, 1): []}
+    """From shell to shell, of runs of one step: four processes of a job, four runs at once, and one run."""
+    spent: dict[str, list[float]] = {"a job": [], "runs": [], "one run": []}
     for _ in range(rounds + 1):
-        for layout, values in spent.items():
+        for name, values in spent.items():
             with tempfile.TemporaryDirectory() as folder:
-                flags = [f"--workdir={folder}/run", "--config=configs/digits.py", "--config.train.epochs=1"]
-                address, count = _address(), layout.processes
-                of_job = [f"--coordinator={address}", f"--processes={count}"] if count > 1 else []
-                commands = [
-                    [sys.executable, "train.py", *flags, *of_job, *([f"--process={process}"] if of_job else [])]
-                    for process in range(count)
-                ]
                 began = time.perf_counter()
-                _run(commands, layout, cached=True)
+                _run(_commands(name, folder), Layout(1, 1), cached=True)
                 values.append(time.perf_counter() - began)
     # The first of each fills the cache of programs.
-    one, four = (median(values[1:]) for values in spent.values())
-    return [Comparison("start-up and an epoch, four processes", "one with four devices", four, one, one / four, "s")]
-
-
-def _commands(script: list[str], layout: Layout, rest: list[str]) -> list[list[str]]:
-    address = _address()
+    job, runs, one = (median(values[1:]) for values in spent.values())
     return [
-        [sys.executable, *script, address, str(layout.processes), str(process), *rest]
-        for process in range(layout.processes)
+        Comparison("start-up, a job of four processes", "four runs at once", job, runs, runs / job, "s"),
+        Comparison("start-up, a job of four processes", "one run", job, one, one / job, "s"),
     ]
+
+
+def _commands(what: str, folder: str) -> list[list[str]]:
+    address, count = _address(), 1 if what == "one run" else 4
+    command = [sys.executable, "train.py", "--config=configs/digits.py", "--config.train.epochs=1"]
+    command.append("--config.data.batch_size=1024")
+    if what == "a job":
+        command += [f"--workdir={folder}/run", f"--coordinator={address}", f"--processes={count}"]
+        return [[*command, f"--process={process}"] for process in range(count)]
+    return [[*command, f"--workdir={folder}/run{run}"] for run in range(count)]
 
 
 def _address() -> str:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-INPUTS, EXAMPLES, STEPS = 784, 16_384, 4
+INPUTS, CLASSES, EXAMPLES, STEPS = 784, 10, 16_384, 4
 WIDTHS, BATCHES = (128, 256, 512, 1024), (512, 1024, 2048, 4096)
 
 
@@ -33,4 +33,4 @@ class Point(NamedTuple):
     def parameters(self) -> int:
         """Of the network."""
         w = self.width
-        return (INPUTS + 1) * w + (w + 1) * w + (w + 1) * 10
+        return (INPUTS + 1) * w + (w + 1) * w + (w + 1) * CLASSES

@@ -9,7 +9,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 import numpy as np
 
 from benchmarks.harness import ours, seconds
-from benchmarks.scale_points import BATCHES, EXAMPLES, INPUTS, STEPS, WIDTHS
+from benchmarks.scale_points import BATCHES, CLASSES, EXAMPLES, INPUTS, STEPS, WIDTHS
 from tricks.cli import job, joining
 from tricks.config import Config
 from tricks.data import Split
@@ -21,7 +21,7 @@ def main(coordinator: str, processes: int, process: int, rounds: int) -> None:
     generator = np.random.default_rng(0)
     split = Split(
         generator.normal(size=(EXAMPLES, INPUTS)).astype(np.float32),
-        generator.integers(10, size=EXAMPLES).astype(np.int32),
+        generator.integers(CLASSES, size=EXAMPLES).astype(np.int32),
     )
     cases = {}
     for width in WIDTHS:
@@ -29,7 +29,7 @@ def main(coordinator: str, processes: int, process: int, rounds: int) -> None:
             config = Config()
             config.data.batch_size, config.train.chunk_steps = batch, STEPS
             config.model.hidden_sizes, config.model.batch_norm = (width, width), False
-            cases[f"{width},{batch}"] = ours(config, split, 10)
+            cases[f"{width},{batch}"] = ours(config, split, CLASSES)
     found = seconds(cases, rounds)
     if job.is_first():
         print(json.dumps({name: spent / STEPS for name, spent in found.items()}))

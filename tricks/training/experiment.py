@@ -11,7 +11,7 @@ from tricks import config as configuration
 from tricks.cli import job
 from tricks.cli.screen import say
 from tricks.errors import DivergedError
-from tricks.training import computation, loop, outputs, report, run_directory, same_data, shardings, sources
+from tricks.training import computation, division_table, loop, outputs, report, run_directory, same_data, sources
 from tricks.training.artist import Artist
 from tricks.training.assembly import progress_of
 from tricks.training.computation import Computation
@@ -58,7 +58,7 @@ def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], a
         if job.is_first():
             sources.settle(workdir, setup.own, setup.data, setup.network, resuming)
         params = first.train.params
-        told = {"divided": shardings.heading(setup.static, params), "compute": config.precision.compute}
+        told = {"divided": division_table.heading(setup.static, params), "compute": config.precision.compute}
         report.heading(setup.data, setup.plan, optax.tree.size(params), **told)
         return _run_in(workdir, artist, config, setup, computed, first, resuming, interrupted)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -16,18 +16,6 @@ SMALL = 2**12
 
 Rule = Callable[[str, tuple[int, ...], int], int | None]
 """`rule(path, shape, devices) -> dimension`; None for an array that stays whole."""
-
-
-class Row(NamedTuple):
-    """What the rule makes of one array."""
-
-    path: str
-    shape: tuple[int, ...]
-    dimension: int | None
-    whole: int
-    """Its bytes."""
-    on_device: int
-    """Those of them on each device."""
 
 
 def largest(path: str, shape: tuple[int, ...], devices: int) -> int | None:
@@ -78,7 +66,7 @@ def dimensions(mesh: Mesh, rule: Rule | None, params: Any) -> tuple[int | None, 
     devices, rule = count(mesh), rule or largest
     if devices == 1:
         return (None,) * len(jax.tree.leaves(params))
-    named = [(_name(path), tuple(leaf.shape)) for path, leaf in jax.tree.leaves_with_path(params)]
+    named = [(name_of(path), tuple(leaf.shape)) for path, leaf in jax.tree.leaves_with_path(params)]
     return tuple(_checked(rule(name, shape, devices), name, shape, devices) for name, shape in named)
 
 
@@ -196,65 +184,6 @@ def along(mesh: Mesh, dimensions: int, divided: int | None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(MODEL if place == divided else None for place in range(dimensions))))
 
 
-def rows(static: Static, params: Any) -> list[Row]:
-    """What the rule makes of every array.
-
-    Args:
-        static: has the mesh and the rule.
-        params: arrays, or their shapes.
-
-    Returns:
-        A row for each.
-    """
-    devices, found = count(static.mesh), []
-    said = dimensions(static.mesh, static.rule, params)
-    for (path, leaf), dimension in zip(jax.tree.leaves_with_path(params), said, strict=True):
-        size = leaf.size * leaf.dtype.itemsize
-        found.append(
-            Row(_name(path), tuple(leaf.shape), dimension, size, size if dimension is None else size // devices)
-        )
-    return found
-
-
-def heading(static: Static, params: Any) -> str:
-    """What the rule comes to, in a line; empty where the mesh has no dimension `model`.
-
-    Args:
-        static: has the mesh and the rule.
-        params: arrays, or their shapes.
-
-    Returns:
-        A line, such as `model 4: 6 of 9 arrays divided, 0.27 of the bytes on a device`.
-    """
-    if count(static.mesh) == 1:
-        return ""
-    found = rows(static, params)
-    divided = sum(row.dimension is not None for row in found)
-    share = sum(row.on_device for row in found) / max(sum(row.whole for row in found), 1)
-    return f"model {count(static.mesh)}: {divided} of {len(found)} arrays divided, {share:.2f} of the bytes on a device"
-
-
-def table(static: Static, params: Any) -> str:
-    """What the rule makes of every array, for a person.
-
-    Args:
-        static: has the mesh and the rule.
-        params: arrays, or their shapes.
-
-    Returns:
-        A line for each array, its dimension that is divided in brackets, and a line of all.
-    """
-    lines = []
-    for row in rows(static, params):
-        sizes = [f"[{size}]" if place == row.dimension else str(size) for place, size in enumerate(row.shape)]
-        lines.append((row.path, " x ".join(sizes) or "scalar", f"{row.on_device:,} of {row.whole:,} bytes"))
-    widths = [max((len(line[column]) for line in lines), default=0) for column in range(3)]
-    shown = [
-        "  ".join((one.ljust(widths[0]), two.ljust(widths[1]), three.rjust(widths[2]))) for one, two, three in lines
-    ]
-    return "\n".join([*shown, heading(static, params) or "model 1: all arrays are whole on every device"])
-
-
 def bytes_on_device(like: Any) -> int:
     """Bytes of a pytree on each device.
 
@@ -271,7 +200,8 @@ def bytes_on_device(like: Any) -> int:
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
 
 
-def _name(path: Any) -> str:
+def name_of(path: Any) -> str:
+    """The path of an array as rules and tables say it, such as `layers/0/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
