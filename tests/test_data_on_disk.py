@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
@@ -430,8 +431,34 @@ def test_what_cannot_stay_on_disk_is_refused_in_a_line(files, tmp_path):
         load(**files["parquet"], storage="disk", missing="mean")
     with pytest.raises(UserError, match=r"data\.shuffle_window is 300; a row group .* up to 19\d .*: choose 3\d\d or"):
         load(**files["parquet"], storage="disk", shuffle_window=300)
+    with pytest.raises(UserError, match=r"shuffle_window is 9; .* up to 10 training examples, .*: choose 10 or more"):
+        windows.of_groups(np.arange(10), np.array([10]), 9)
     with pytest.raises(UserError, match=r"data\.storage is 'tape'; allowed: memory, disk"):
         load(**files["folder"], storage="tape")
+
+
+def test_an_archive_with_something_else_in_it(tmp_path):
+    np.savez(tmp_path / "a.npz", features=_X[:100], targets=_Y[:100])
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("README.txt", "What this is.")
+    with pytest.raises(UserError, match=r"a\.npz', .*'README.txt' in it is no array; .*data\.ignore=README.txt"):
+        load(str(tmp_path / "a.npz"), storage="disk")
+    assert load(str(tmp_path / "a.npz"), storage="disk", ignore="README.txt").train.features.shape[1:] == (12,)
+
+
+def test_a_mapped_file_that_is_cut_is_named(tmp_path):
+    np.save(tmp_path / "features.npy", _X)
+    np.save(tmp_path / "targets.npy", _Y)
+    features = load(f"{tmp_path}/", storage="disk").train.features
+    first = features[:3]
+    (tmp_path / "aside.npy").write_bytes((tmp_path / "features.npy").read_bytes())
+    os.truncate(tmp_path / "features.npy", _X.nbytes // 2)
+    with pytest.raises(UserError, match=r"features\.npy has become shorter while it was read: 144,000 bytes, of which"):
+        features[:3]
+    # What is removed, or replaced, stays mapped.
+    os.truncate(tmp_path / "features.npy", _X.nbytes + 128)
+    (tmp_path / "features.npy").unlink()
+    assert features[:3].shape == first.shape
 
 
 @pytest.mark.parametrize(
@@ -464,7 +491,11 @@ def test_numbers_of_any_kind_are_those_of_memory(tmp_path):
         "decimal": pyarrow.array([f"{i}.5" for i in range(100)]).cast(pyarrow.decimal128(9, 2)),
         "y": rng.normal(size=100),
     }
-    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=30)
+    table = pyarrow.table(columns)
+    # A group may be empty.
+    with parquet.ParquetWriter(tmp_path / "t.parquet", table.schema) as writer:
+        for start, length in ((0, 30), (30, 0), (30, 50), (80, 20)):
+            writer.write_table(table.slice(start, length))
     memory, disk = (
         load(str(tmp_path / "t.parquet"), target="y", task="numbers", storage=storage) for storage in ("memory", "disk")
     )

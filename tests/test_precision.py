@@ -345,6 +345,10 @@ def build(example, outputs):
         shifted = jax.lax.add(x, jnp.ones(x.shape, jnp.float32))
         return shifted.reshape(-1, 64) @ params["kernel"], model_state
     return models.from_functions(init, apply)
+def factored(example, outputs):
+    def apply(params, model_state, x, *, rng):
+        return x.reshape(-1, 64) @ jnp.linalg.qr(params["kernel"])[0], model_state
+    return models.from_functions(lambda key: ({"kernel": jax.random.normal(key, (64, outputs))}, {}), apply)
 """
 
 
@@ -355,4 +359,6 @@ def test_a_network_that_takes_float32_alone_is_refused_in_a_line(tmp_path):
     mistake = train(tmp_path / "half", *flags, HALF).mistake()
     assert mistake.startswith("error: precision.compute is 'bfloat16', in which the network cannot be computed; choose")
     assert "fixed.py, line 8" in mistake
+    of_kernels = f"--config.model.build={tmp_path / 'fixed.py'}:factored"
+    assert "network follow the types" in train(tmp_path / "half", of_kernels, flags[1], HALF).mistake()
     assert not (tmp_path / "half").exists()

@@ -183,23 +183,53 @@ dataset._normalized = less
 """
 
 
+_OTHER_RULE = """
+from tricks.training import shardings
+shardings.largest = lambda path, shape, devices: None
+"""
+_SIGNAL_AT_THE_END = """
+import os, signal
+from tricks.cli import job
+shared = job.share
+def late(about, *arguments):
+    found = shared(about, *arguments)
+    if about == "the end":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return found
+job.share = late
+"""
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("tricks.__version__ = '0.0.1'", r"process 1 has version of tricks 0.0.1, process 0 has "),
         (_OTHER_DATA, "process 1 has in the test part of digits 359 examples with the checksum"),
+        (_OTHER_RULE, "process 1 has weights divided with the checksum"),
     ],
 )
 def test_another_version_or_other_data_are_named(tmp_path, change, message):
+    for one in _ended(_one_changed(tmp_path / "run", change)):
+        assert message in one.mistake()
+
+
+def test_a_signal_when_all_is_done_is_told_to_the_others(tmp_path):
+    first, second = _ended(_one_changed(tmp_path / "run", _SIGNAL_AT_THE_END))
+    assert (first.status, second.status) == (130, 130)
+    assert first.error == "error: process 1: interrupted\n"
+    assert (second.output, second.error) == ("", "")
+
+
+def _one_changed(workdir, change):
+    """Two processes, of which the second has changed something before it begins."""
     port = _free_port()
     processes = []
     for process in range(2):
-        arguments = [f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", f"--coordinator=127.0.0.1:{port}"]
-        arguments += ["--processes=2", f"--process={process}"]
+        arguments = [f"--config={PLAIN}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
+        arguments += ["--processes=2", f"--process={process}", "--config.mesh.model=2", "--config.train.epochs=1"]
         script = _OTHERWISE.format(change=change if process else "", arguments=arguments)
         processes.append(_start(["-c", script]))
-    for one in _ended(processes):
-        assert message in one.mistake()
+    return processes
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics, run_python, train
 from tricks.config import Config, flatten
 from tricks.errors import UserError
-from tricks.training import feed, run_directory, shardings
+from tricks.training import configured, feed, run_directory, shardings
 
 _BEGIN = """
 import functools, json, math, sys, tempfile
@@ -370,6 +370,14 @@ def test_a_rule_that_cannot_be_followed_is_refused(said, message):
     mesh = SimpleNamespace(shape={"data": 1, "model": 2})
     with pytest.raises(ValueError, match=message):
         shardings.dimensions(mesh, lambda *_: said, {"w": jnp.ones((64, 3))})
+
+
+def test_a_rule_is_asked_once_for_each_array():
+    answers = iter([0, None, 1])
+    rule = configured._asked_once(lambda *_: next(answers))
+    mesh = SimpleNamespace(shape={"data": 1, "model": 2})
+    shapes = {"v": jnp.ones((64, 2)), "w": jnp.ones((64, 2))}
+    assert [shardings.dimensions(mesh, rule, shapes) for _ in range(2)] == [(0, None)] * 2
 
 
 def test_without_it_the_mesh_and_the_programs_are_what_they_were():

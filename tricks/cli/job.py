@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -168,6 +169,12 @@ def leave() -> None:
     """Waits for the others and leaves the job, at the end of what all have done."""
     if is_joined():
         share("the end", None)
+        # From here on nothing is left to interrupt; who was interrupted on the way here has told the others, who look
+        # for that until all have come as far.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+        share("gone", None)
         # A thread that asks the runtime while Python ends would be ended by it in the middle.
         _leaving.set()
         _watching[0].join()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from tricks.errors import UserError
 
 _ANSWERING, _JOINING, _ENDING = 20, 20, 60  # Seconds.
 _LOOK = 0.05
+_INTERRUPTED = 130
 
 
 def define_flags() -> None:
@@ -78,6 +80,14 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     if not job.is_first():
         screen.silence()
     job.begin_watch()
+    _tell_of_signals()
+
+
+def _tell_of_signals() -> None:
+    """Where no run listens for them, before its first step and after its last, the others have to be told."""
+    if job.is_joined() and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: job.fail("interrupted", _INTERRUPTED))
 
 
 def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:

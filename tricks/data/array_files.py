@@ -31,8 +31,11 @@ def read_archive(path: Path, ignore: str = "", *, mapped: bool = False) -> dict[
     try:
         if mapped:
             with zipfile.ZipFile(path) as archive:
-                files = [name.removesuffix(".npy") for name in archive.namelist()]
-                return {name: mapped_member(path, archive, f"{name}.npy") for name in _used(files, ignore)}
+                members = archive.namelist()
+                used = _used([name.removesuffix(".npy") for name in members], ignore)
+                if others := [name for name in used if f"{name}.npy" not in members]:
+                    raise ValueError(f"{others[0]!r} in it is no array; leave it out: data.ignore={others[0]}")
+                return {name: mapped_member(path, archive, f"{name}.npy") for name in used}
         with open(path, "rb") as file, _archive(np.load(file, allow_pickle=False)) as opened:
             return {name: _member(path, opened, name) for name in _used(opened.files, ignore)}
     except UserError:

@@ -108,6 +108,8 @@ def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
     least, most = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     first = 0
     for group, rows in enumerate(file.sizes):
+        if not rows:
+            continue
         table = file.read(group, names)
         for j, (name, column) in enumerate(zip(names, table.select(names).columns, strict=True)):
             if columns.is_text(column) or not columns.is_number(column):

@@ -1,5 +1,7 @@
 """Arrays of examples that stay in their files: read, and normalized, a few rows at a time."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -7,6 +9,7 @@ import jax
 import numpy as np
 
 from tricks.data.windows import Windows
+from tricks.errors import UserError
 
 _VALUES_AT_ONCE = 2**18  # Of a block that stays in the cache.
 
@@ -95,6 +98,7 @@ class Stored:
             fetch(self._rows[rows])
 
     def _read(self, places: np.ndarray) -> np.ndarray:
+        _require_whole(self._source)
         # In the order of the file, for the sake of the disk.
         order = np.argsort(places, kind="stable")
         read = np.empty((len(places), *self.shape[1:]), self.dtype)
@@ -109,6 +113,22 @@ class Stored:
                 np.divide(block, self._scale, out=block)
             read[chosen] = block
         return read
+
+
+def _require_whole(source: Any) -> None:
+    """A mapped file that was cut would end the process by a signal, where it is read beyond its end."""
+    mapped = source
+    while isinstance(mapped, np.ndarray) and not isinstance(mapped, np.memmap):
+        mapped = mapped.base
+    if isinstance(mapped, np.memmap) and mapped.filename is not None:
+        needed = mapped.offset + mapped.nbytes
+        with contextlib.suppress(FileNotFoundError):  # What is mapped stays, though its name is gone.
+            size = os.path.getsize(mapped.filename)
+            if size < needed:
+                raise UserError(
+                    f"{mapped.filename} has become shorter while it was read: {size:,} bytes, of which {needed:,} are "
+                    "needed; restore it, and the same command goes on"
+                )
 
 
 def is_stored(features: Any) -> bool:

@@ -95,9 +95,10 @@ def of_groups(rows: np.ndarray, ends: np.ndarray, window: int) -> Windows:
     edges = np.unique(np.r_[0, np.searchsorted(rows, ends)])
     largest = int(np.diff(edges).max())
     if window < 2 * largest:
+        fewest = min(2 * largest, len(rows))
         raise UserError(
             f"data.shuffle_window is {window}; a row group of the file has up to {largest} training examples, and a "
-            f"window holds whole groups: choose {2 * largest} or more, or write smaller groups (row_group_size)"
+            f"window holds whole groups: choose {fewest} or more, or write smaller groups (row_group_size)"
         )
     return Windows(edges, _count(len(edges) - 1, window // largest))
 

@@ -153,7 +153,7 @@ def assemble(
         escape=_escape_plan(config, data, mesh) if config.escape.enabled else None,
         augment=functions.get("data.augment.function"),
         compute=config.precision.compute,
-        rule=functions.get("mesh.rule") if shardings.count(mesh) > 1 else None,
+        rule=_asked_once(functions.get("mesh.rule")) if shardings.count(mesh) > 1 else None,
     )
     with told_of("optimizer."):
         assembly.make_optimizer(static, hyper)
@@ -201,10 +201,16 @@ def numbers(config: Config, total_steps: int, *, of_model: bool = True) -> Hyper
     )
 
 
+def _asked_once(rule: shardings.Rule | None) -> shardings.Rule | None:
+    """A rule whose first answer for an array stands: what is refused, told and done must not be three answers."""
+    return None if rule is None else functools.cache(rule)
+
+
 def _check_precision(network: Network, compute: str, batch: Batch) -> None:
     try:
         network_check.check(network, batch.features)
-    except ValueError as error:
+        network_check.lower(network, batch.features)
+    except (ValueError, NotImplementedError) as error:
         raise UserError(
             f"precision.compute is {compute!r}, in which the network cannot be computed; choose float32, or let the "
             f"network follow the types of its parameters and features ({error})"

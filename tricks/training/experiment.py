@@ -46,7 +46,7 @@ def run(config: configuration.Config, workdir: Path, folders: Sequence[Path] = (
 
 def _run(config: configuration.Config, workdir: Path, folders: Sequence[Path], artist: Artist) -> str:
     setup = set_up(config, folders)
-    same_data.require(setup.data, setup.network)
+    same_data.require(setup.data, setup.network, setup.static)
     computed = computation.prepare(
         setup.static, setup.hyper, setup.data, setup.plan, on_device=setup.on_device, seed=config.seed
     )

@@ -46,6 +46,21 @@ def check(network: Network, features: Any) -> None:
     _check_evaluation(network, params, model_state, features)
 
 
+def lower(network: Network, features: Any) -> None:
+    """Refuses a network with an operation that the device does not have in the types that it is given.
+
+    Args:
+        network: any.
+        features: shapes and types of a batch of them.
+
+    Raises:
+        NotImplementedError: there is one.
+    """
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(network.init, key)
+    jax.jit(lambda *args: network.apply(*args, rng=key)[0]).lower(*shapes, features)
+
+
 def check_loss(loss: Loss, outputs: Any, targets: np.ndarray) -> None:
     """Refuses a loss whose measures of one example depend on the others, as by a mistaken broadcast.
 

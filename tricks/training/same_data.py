@@ -7,16 +7,20 @@ import numpy as np
 
 from tricks.cli import job
 from tricks.data import Dataset, Split
+from tricks.training import shardings
+from tricks.training.assembly import Static
 
 _SEEN = 256
 
 
-def require(data: Dataset, network: str) -> None:
+def require(data: Dataset, network: str, static: Static) -> None:
     """Refuses to train where another process of the job has loaded something else.
 
     Args:
-        data: of this process.
+        data: of this process. Of features that stay in their files some rows are compared, as normalized; of all else
+            every byte.
         network: fingerprint of a network and a loss of one's own.
+        static: how its weights are divided.
 
     Raises:
         UserError: names the part that differs.
@@ -24,7 +28,9 @@ def require(data: Dataset, network: str) -> None:
     if job.is_joined():
         parts = ("train", "validation", "test")
         told = {f"in the {part} part of {data.name}": _described(getattr(data, part)) for part in parts}
-        job.agree("data", {**told, "a network and a loss with the fingerprint": network})
+        divided = str(shardings.dimensions(static.mesh, static.rule, shardings.shapes(static)))
+        told |= {"a network and a loss with the fingerprint": network}
+        job.agree("data", {**told, "weights divided with the checksum": f"{zlib.crc32(divided.encode()):08x}"})
 
 
 def _described(split: Split) -> str:

@@ -80,7 +80,7 @@ def sweep(
     mesh = programs.make_mesh()
     found = grouping.divide(every, mesh, functools.partial(sources.find, folders=folders))
     for group in found:
-        same_data.require(group.examples, group.network)
+        same_data.require(group.examples, group.network, group.static)
     opened = run_directory.opened(workdir, _content(config, settings, seeds), run_directory.SWEEP)
     with opened if job.is_first() else nullcontext() as resuming:
         if job.is_first():
