@@ -331,6 +331,22 @@ def test_an_allocation_alone_is_no_job():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "coordinator"),
+    [
+        (["--coordinator=a:1", "--processes=2"], ["a:1"]),
+        (["--coordinator", "a:1"], ["a:1"]),
+        (["--flagfile=of_job"], [""]),
+        (["--config=digits"], []),
+    ],
+)
+def test_a_parent_stands_above_whoever_may_join_a_job(monkeypatch, arguments, coordinator):
+    begun = []
+    monkeypatch.setattr(supervision, "begin", begun.append)
+    supervision.of_several(arguments, {})
+    assert begun == coordinator
+
+
+@pytest.mark.parametrize(
     ("tasks", "visible", "local", "mine"),
     [
         ("8(x4)", "0,1,2,3,4,5,6,7", 5, [5]),

@@ -255,6 +255,8 @@ def of_several(arguments: Sequence[str], environment: Any = os.environ) -> None:
         arguments: of the command.
         environment: its variables.
     """
-    if is_told(arguments, environment):
+    # What a file of flags tells is read later.
+    by_file = any(re.match("--?flagfile(=|$)", argument) for argument in arguments)
+    if by_file or is_told(arguments, environment):
         found = re.search(r"(?:^|\0)--?coordinator(?:=|\0)([^\0]*)", "\0".join(arguments))
         begin(found.group(1) if found else "")
