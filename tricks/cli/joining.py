@@ -62,9 +62,9 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         _require_free(coordinator)
     # It would take SIGTERM for itself; here a signal ends a run with a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
+    if coordinator is not None and process != 0:
+        _await_answer(coordinator)
     try:
-        if coordinator is not None and process != 0:
-            _await_answer(coordinator)
         _await_others(
             coordinator_address=coordinator,
             num_processes=processes,
