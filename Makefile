@@ -1,6 +1,6 @@
 # make train [CONFIG=configs/mnist.py] [ARGS="--config.seed=1"] [ACCELERATOR=cuda13|tpu]
 # make test [ARGS="-k name"]      make prepare DATA=mnist [ARGS=--manual_dir=DIR]
-# make benchmark ARGS=train|start|transforms|curvature|escape|ordinary|data|sweep|scale|halving|diagnosis
+# make benchmark ARGS=train|start|transforms|curvature|escape|ordinary|data|storage|sweep|scale|halving|diagnosis
 #
 # Each makes the environment .venv first and installs what is missing; a second call installs nothing.
 

@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from absl import flags
 from tabulate import tabulate
 
-from benchmarks import curvature, data, escape, halving, ordinary, scale, start, sweep, train, transforms
+from benchmarks import curvature, data, escape, halving, ordinary, scale, start, storage, sweep, train, transforms
 from benchmarks.diagnosis import run as diagnosis
 from tricks.cli.command import run
 from tricks.errors import UserError
@@ -31,6 +31,7 @@ _BENCHMARKS = {
     "escape": escape.compare,
     "ordinary": ordinary.compare,
     "data": data.compare,
+    "storage": storage.compare,
     "sweep": sweep.compare,
     "scale": scale.compare,
     "halving": halving.compare,

@@ -489,8 +489,9 @@ def test_two_processes_at_once_and_a_third_afterwards(tmp_path):
     assert folder.stat().st_mode & 0o777 == 0o700
     requests = len(list(folder.iterdir()))
     assert requests > 3
-    # No backend before the command wants one, and no import for the cache's sake.
-    start_up = [str(folder), ["tricks", "tricks.cli", "tricks.cli.compilation_cache"], 0]
+    # No backend before the command wants one, and no import for the cache's sake but that of its place.
+    modules = ["tricks", "tricks.cli", "tricks.cli.compilation_cache", "tricks.errors", "tricks.paths"]
+    start_up = [str(folder), modules, 0]
     assert third == [*start_up, first[3], requests, requests]
     assert first[:3] == second[:3] == start_up
     assert first[3] == second[3]

@@ -15,7 +15,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from conftest import ROOT, interrupt, read_metrics, train
+from conftest import ENVIRONMENT, ROOT, interrupt, read_metrics, train
 from tricks.data import draw, load, windows
 from tricks.data.row_groups import RowGroups
 from tricks.data.stored import is_stored, windows_of
@@ -28,11 +28,27 @@ _N = 6000
 _GENERATOR = np.random.default_rng(7)
 _X = (_GENERATOR.normal(size=(_N, 12)) * 3 + 5).astype(np.float32)
 _Y = ((_X - 5) @ _GENERATOR.normal(size=(12, 4))).argmax(axis=1)
-_FORMATS = ("folder", "archive", "parquet")
+_FORMATS = ("folder", "archive", "parquet", "decoded")
+_NOWHERE = "/proc/nowhere"  # There nobody can make a folder, not even root.
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A folder of one's own for copies of tables, here and in commands."""
+    for environment in (os.environ, ENVIRONMENT):
+        monkeypatch.setitem(environment, "XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tricks" / "tables"
+
+
+@pytest.fixture
+def no_copies(monkeypatch):
+    """No folder for them, so that a table is decoded in each epoch."""
+    for environment in (os.environ, ENVIRONMENT):
+        monkeypatch.setitem(environment, "XDG_CACHE_HOME", _NOWHERE)
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def written(tmp_path_factory):
     """The same examples as a folder of .npy files, as an archive and as a table."""
     base = tmp_path_factory.mktemp("stored")
     folder = base / "folder"
@@ -47,6 +63,14 @@ def files(tmp_path_factory):
         "archive": {"name": str(base / "archive.npz")},
         "parquet": {"name": str(base / "table.parquet"), "target": "y"},
     }
+
+
+@pytest.fixture
+def files(written, request, monkeypatch):
+    """The same, and the table without a copy where a test asks for the form `decoded`."""
+    if "decoded" in getattr(getattr(request.node, "callspec", None), "params", {}).values():
+        request.getfixturevalue("no_copies")
+    return {**written, "decoded": written["parquet"]}
 
 
 def _flags(options, **others):
@@ -218,7 +242,7 @@ def test_prepared_sets_are_mapped_or_read_from_their_records(mnist_directory, tm
     assert not (tmp_path / "decoded").exists()
 
 
-def test_a_group_of_rows_is_read_once_where_it_is_expected(files, monkeypatch):
+def test_a_group_of_rows_is_read_once_where_it_is_expected(files, no_copies, monkeypatch):
     read = []
     once = RowGroups._read
     monkeypatch.setattr(RowGroups, "_read", lambda self, group: read.append(group) or once(self, group))
@@ -280,7 +304,7 @@ def _lines(workdir):
     return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in read_metrics(workdir)]
 
 
-@pytest.mark.parametrize("form", ["folder", "parquet"])
+@pytest.mark.parametrize("form", ["folder", "parquet", "decoded"])
 def test_a_run_is_that_of_memory_bit_for_bit_where_the_order_is(files, form, tmp_path):
     for storage in ("memory", "disk"):
         done = train(tmp_path / storage, *_SHORT, *_flags(files[form], storage=storage))
@@ -299,7 +323,7 @@ def test_devices_share_what_is_read(files, tmp_path):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("form", ["folder", "parquet"])
+@pytest.mark.parametrize("form", ["folder", "parquet", "decoded"])
 def test_an_interrupted_run_goes_on_bit_for_bit_in_the_middle_of_an_epoch(files, form, tmp_path):
     flags = [
         *_flags(files[form], storage="disk", shuffle_window=1000),
@@ -374,7 +398,7 @@ def _peaks(small, large, **options):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.replace("'", '"'))
+    return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
 
 
 def _write(folder, rows):
@@ -402,8 +426,11 @@ def sizes(tmp_path_factory):
     return base / "small", base / "large"
 
 
-@pytest.mark.parametrize(("file", "options"), [("", {}), ("t.parquet", {"target": "y"})], ids=["folder", "parquet"])
-def test_memory_is_flat_over_epochs_of_a_set_four_times_the_limit(sizes, file, options):
+@pytest.mark.parametrize("form", ["folder", "parquet", "decoded"])
+def test_memory_is_flat_over_epochs_of_a_set_four_times_the_limit(sizes, form, request):
+    if form == "decoded":
+        request.getfixturevalue("no_copies")
+    file, options = ("", {}) if form == "folder" else ("t.parquet", {"target": "y"})
     peaks = _peaks(*(f"{folder}/{file}" for folder in sizes), storage="disk", shuffle_window=2**13, **options)
     assert max(peaks.values()) < _LIMIT, peaks
     assert peaks["epoch 1"] < peaks["epoch 0"] + 8, peaks

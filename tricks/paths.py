@@ -1,10 +1,11 @@
-"""Paths that a person has typed."""
+"""Paths that a person has typed, and the user's cache."""
 
+import os
 from pathlib import Path
 
 from tricks.errors import UserError
 
-__all__ = ["local"]
+__all__ = ["local", "user_cache"]
 
 
 def local(name: str, path: str) -> Path:
@@ -38,3 +39,28 @@ def local(name: str, path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{name} is {path!r}; there is no such home directory: write the path out") from error
+
+
+def user_cache(name: str) -> Path:
+    """A folder of this user's for what can be made again, made where it is missing.
+
+    Args:
+        name: of the folder within that of tricks.
+
+    Returns:
+        `$XDG_CACHE_HOME/tricks/NAME`, or that in `~/.cache`.
+
+    Raises:
+        OSError: it cannot be made, or there is no home.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        try:
+            # A home that does not exist must not come into being for a cache.
+            base = Path.home().resolve(strict=True) / ".cache"
+        except RuntimeError as error:
+            raise FileNotFoundError(str(error)) from error
+    folder = base / "tricks" / name
+    # What lies there is taken for what tricks has written.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

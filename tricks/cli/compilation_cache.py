@@ -17,6 +17,8 @@ from types import FunctionType, ModuleType, SimpleNamespace
 import jax
 import jaxlib
 
+from tricks import paths
+
 _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 _BOUND = "JAX_COMPILATION_CACHE_MAX_SIZE"
 _DEFAULT_BOUND = 2**30
@@ -104,18 +106,14 @@ def _folder() -> str | None:
     if chosen is not None and (not chosen or "://" in chosen):
         return chosen or None
     try:
-        folder = Path(chosen).absolute() if chosen else _user_cache() / "tricks" / "programs"
+        if not chosen:
+            return str(paths.user_cache("programs"))
         # Who can write there can run code as this user.
+        folder = Path(chosen).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):
+    except OSError:
         return None
     return str(folder)
-
-
-def _user_cache() -> Path:
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A home that does not exist must not come into being for a cache.
-    return named if named.is_absolute() else Path.home().resolve(strict=True) / ".cache"
 
 
 def _machine() -> str:

@@ -132,6 +132,24 @@ def _is_plain(kind: Any) -> bool:
     return types.is_integer(kind) or types.is_floating(kind)
 
 
+def small_integer(kind: Any) -> np.dtype | None:
+    """The type of NumPy for integers of at most 16 bits, all of which float32 holds exactly.
+
+    Args:
+        kind: a `pyarrow.DataType`.
+
+    Returns:
+        The type; None for another one.
+
+    >>> import pyarrow
+    >>> small_integer(pyarrow.uint8()), small_integer(pyarrow.int32())
+    (dtype('uint8'), None)
+    """
+    from pyarrow import types
+
+    return np.dtype(kind.to_pandas_dtype()) if types.is_integer(kind) and kind.bit_width <= 16 else None
+
+
 def bits(column: Any) -> Any:
     """A column of bool as 0 and 1, where it has a value.
 

@@ -66,6 +66,17 @@ class Groups:
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
+    def types(self, names: Sequence[str]) -> list[Any]:
+        """Of each column its `pyarrow.DataType`.
+
+        Args:
+            names: of the columns.
+
+        Returns:
+            The types.
+        """
+        return [self._file.schema_arrow.field(name).type for name in names]
+
     def read(self, group: int, columns: Sequence[str]) -> Any:
         """Some columns of a group.
 

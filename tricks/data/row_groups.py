@@ -1,9 +1,10 @@
-"""Numbers of a Parquet file, read by row groups as they are needed."""
+"""Numbers of a Parquet file, read by row groups as they are needed, or from a copy."""
 
 import collections
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ _OTHERS = "with data.storage=disk allowed: numbers; make it numbers, or leave it
 
 
 class RowGroups:
-    """Columns of numbers as one float32 matrix (n, columns), of which a few groups of rows are in memory."""
+    """Columns of numbers as one matrix (n, columns): a mapped copy, or float32 with a few groups of rows in memory."""
 
-    def __init__(self, file: parquet_files.Groups, names: Sequence[str]):
+    def __init__(self, file: parquet_files.Groups, names: Sequence[str], mapped: np.ndarray | None):
         """Reads nothing.
 
         Args:
             file: opened.
             names: of the columns.
+            mapped: all of their values, where there is a copy of them.
         """
+        self.mapped = mapped
         self._file, self._names = file, list(names)
         self.ends = np.cumsum(self._file.sizes)
         self.shape = (int(self.ends[-1]) if len(self.ends) else 0, len(names))
@@ -38,6 +41,8 @@ class RowGroups:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Rows by their places, ascending, or a slice."""
+        if self.mapped is not None:
+            return self.mapped[rows]
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
         read = np.empty((len(rows), self.shape[1]), np.float32)
@@ -50,7 +55,7 @@ class RowGroups:
 
     def apart(self) -> "RowGroups":
         """The same rows with groups of their own in memory."""
-        return RowGroups(self._file, self._names)
+        return RowGroups(self._file, self._names, self.mapped)
 
     def keep(self, groups: int) -> None:
         """Says how many groups may be in memory, of which those used last are."""
@@ -62,6 +67,8 @@ class RowGroups:
         Args:
             rows: places in the file.
         """
+        if self.mapped is not None:
+            return
         for group in np.unique(np.searchsorted(self.ends, rows, side="right")).tolist():
             self._group(group)
 
@@ -95,12 +102,31 @@ class RowGroups:
         return np.ascontiguousarray(by_column.T)
 
 
-def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
-    """Refuses columns that cannot be features, in one pass through the file.
+def stored_type(file: parquet_files.Groups, names: Sequence[str]) -> np.dtype:
+    """The type that holds all values: that of the columns where it is one of small integers, else float32.
 
     Args:
         file: opened.
         names: of the columns.
+
+    Returns:
+        One that float32 can hold exactly, or float32.
+    """
+    kinds = set(file.types(names))
+    common = columns.small_integer(kinds.pop()) if len(kinds) == 1 else None
+    return np.dtype(np.float32) if common is None else common
+
+
+def checked(file: parquet_files.Groups, names: Sequence[str], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The values of columns, group by group, refused where they cannot be features.
+
+    Args:
+        file: opened.
+        names: of the columns.
+        dtype: of the values.
+
+    Yields:
+        Rows (rows of the group, columns).
 
     Raises:
         UserError: one is no number, or misses a value, or holds one beyond float32, or is the same in all rows.
@@ -111,27 +137,33 @@ def check(file: parquet_files.Groups, names: Sequence[str]) -> None:
         if not rows:
             continue
         table = file.read(group, names)
+        by_column = np.empty((len(names), rows), dtype)
         for j, (name, column) in enumerate(zip(names, table.select(names).columns, strict=True)):
-            if columns.is_text(column) or not columns.is_number(column):
-                raise UserError(f"column {name!r} is of type {column.type}; {_OTHERS}")
-            column = columns.numbers(column)
-            row = columns.first_null(column)
-            if row is not None:
-                place = parquet_files.place(file.path, first + row)
-                raise UserError(
-                    f"column {name!r} has no value in {place}; with data.storage=disk fill it in, or leave the column "
-                    f"out: data.ignore; missing are {parquet_files.MISSING}"
-                )
-            values = column.to_numpy().astype(np.float64, copy=False)
-            bad = ~(np.abs(values) <= columns.LARGEST)
-            if bad.any():
-                place = parquet_files.place(file.path, first + int(bad.argmax()))
-                raise UserError(
-                    f"column {name!r} is {values[bad.argmax()]:g} in {place}; allowed: finite numbers of float32"
-                )
+            values = by_column[j] = _values(column, name, file.path, first)
             least[j], most[j] = min(least[j], values.min()), max(most[j], values.max())
         first += rows
+        yield np.ascontiguousarray(by_column.T)
     for name, low, high in zip(names, least.tolist(), most.tolist(), strict=True):
         bad_range = columns.check_range(low, high)
         if bad_range:
             raise UserError(f"column {name!r} {bad_range}")
+
+
+def _values(column: Any, name: str, path: Path, first: int) -> np.ndarray:
+    if columns.is_text(column) or not columns.is_number(column):
+        raise UserError(f"column {name!r} is of type {column.type}; {_OTHERS}")
+    column = columns.numbers(column)
+    row = columns.first_null(column)
+    if row is not None:
+        raise UserError(
+            f"column {name!r} has no value in {parquet_files.place(path, first + row)}; with data.storage=disk fill it "
+            f"in, or leave the column out: data.ignore; missing are {parquet_files.MISSING}"
+        )
+    values: np.ndarray = column.to_numpy()
+    if values.dtype.kind == "f":
+        bad = ~(np.abs(values) <= columns.LARGEST)
+        if bad.any():
+            row = int(bad.argmax())
+            place = parquet_files.place(path, first + row)
+            raise UserError(f"column {name!r} is {values[row]:g} in {place}; allowed: finite numbers of float32")
+    return values

@@ -117,7 +117,7 @@ class Stored:
 
 def _require_whole(source: Any) -> None:
     """A mapped file that was cut would end the process by a signal, where it is read beyond its end."""
-    mapped = source
+    mapped = getattr(source, "mapped", source)
     while isinstance(mapped, np.ndarray) and not isinstance(mapped, np.memmap):
         mapped = mapped.base
     if isinstance(mapped, np.memmap) and mapped.filename is not None:

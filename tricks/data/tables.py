@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tricks.data import columns, csv_files, labels, parquet_files, row_groups, splits
+from tricks.data import columns, csv_files, labels, parquet_files, row_groups, splits, table_copies
 from tricks.data.raw import Raw
 from tricks.data.roles import Roles, assign, listed
 from tricks.errors import UserError
@@ -99,8 +99,8 @@ def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str, o
     names: tuple[str, ...]
     if on_disk:
         opened = parquet_files.Groups(path)
-        row_groups.check(opened, roles.features)
-        features, names = row_groups.RowGroups(opened, roles.features), roles.features
+        mapped = table_copies.check(opened, roles.features)
+        features, names = row_groups.RowGroups(opened, roles.features, mapped), roles.features
     else:
         features, names = _features(table, roles.features, missing, place)
     return Raw(
