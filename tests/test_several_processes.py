@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from conftest import ENVIRONMENT, PLAIN, ROOT, Result, read_metrics, run_python, start, train
 from tricks.cli import job, joining, supervision
@@ -48,8 +50,8 @@ def _ended(processes, timeout=120.0) -> list[Result]:
     return found
 
 
-def _job(workdir: Path, count: int, *flags: str, each=lambda process: (), devices: int = 1):
-    """Starts so many processes of train.py, each with flags of its own."""
+def _job(workdir: Path, count: int, *flags: str, each=lambda process: (), devices: int = 1, environment=None):
+    """Starts so many processes of train.py, each with flags, and variables, of its own."""
     port = _free_port()
     return [
         _start(
@@ -59,6 +61,7 @@ def _job(workdir: Path, count: int, *flags: str, each=lambda process: (), device
                 *(*flags, *each(process)),
             ],
             devices=devices,
+            **(environment(process) if environment else {}),
         )
         for process in range(count)
     ]
@@ -506,3 +509,23 @@ def test_lanes_of_a_sweep_are_divided_among_processes(tmp_path):
                 assert float(other[name]) == pytest.approx(float(one[name]), rel=1e-5)
             except ValueError:
                 assert other[name] == one[name]
+
+
+def test_a_table_is_read_alike_with_a_copy_and_without(tmp_path):
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(800, 6)).astype(np.float32)
+    y = (x @ generator.normal(size=(6, 3))).argmax(axis=1)
+    table = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({**{f"c{i}": x[:, i] for i in range(6)}, "y": y}), table, row_group_size=50)
+    flags = [f"--config.data.{flag}" for flag in (f"name={table}", "target=y", "storage=disk", "shuffle_window=200")]
+    flags += ["--config.train.epochs=2", "--config.model.hidden_sizes=8"]
+    caches = str(tmp_path / "cache"), "/proc/nowhere"
+    processes = _job(tmp_path / "run", 2, *flags, environment=lambda process: {"XDG_CACHE_HOME": caches[process]})
+    done = _ended(processes)
+    assert [one.status for one in done] == [0, 0], done
+    assert "windows" in done[0].output
+    assert "kept the numbers of" in done[0].output
+    whole = train(tmp_path / "whole", *flags, devices=2, XDG_CACHE_HOME=caches[0])
+    assert whole.status == 0, whole
+    assert "kept" not in whole.output
+    _same(read_metrics(tmp_path / "run"), read_metrics(tmp_path / "whole"), rel=1e-5)

@@ -111,7 +111,7 @@ def test_other_columns_are_another_copy(tmp_path, folder):
 
 
 def _no_room(monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * _X.nbytes - 1))
 
 
 def _breaks_off(monkeypatch):
@@ -153,6 +153,12 @@ def test_without_a_copy_a_table_is_decoded_as_it_is_needed(obstacle, reason, tmp
     bad = _write(tmp_path / "bad.parquet", z=[1.0] * 99 + [float("inf")])
     with pytest.raises(UserError, match=r"column 'z' is inf in row 100"):
         _load(bad)
+
+
+def test_twice_the_copy_must_be_free(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * _X.nbytes))
+    _load(_write(tmp_path / "t.parquet"))
+    assert len(_copies(folder)) == 1
 
 
 def test_columns_that_are_refused_leave_no_copy(tmp_path, folder):
