@@ -12,6 +12,7 @@ from sklearn import datasets
 
 from conftest import MNIST_FILES, run_python, train
 from tricks.data import bundled, load, prepared
+from tricks.data.records import Records
 from tricks.errors import UserError
 
 
@@ -143,12 +144,31 @@ def test_second_start_reads_the_cache_and_not_the_records(mnist_directory, tmp_p
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_set_is_prepared_a_few_examples_at_a_time(mnist_directory, tmp_path, monkeypatch):
+    (tmp_path / "mnist").symlink_to(mnist_directory / "mnist")
+    (version,) = (tmp_path / "mnist").iterdir()
+    stored, most = prepared._stored("mnist", version), []
+    for features in (stored.features, stored.test_features):
+        features.shape = (1000, *features.shape[1:])
+    stored = stored._replace(targets=stored.targets[:1000], test_targets=stored.test_targets[:1000])
+    once = Records.__getitem__
+    monkeypatch.setattr(prepared, "_stored", lambda *_: stored)
+    monkeypatch.setattr(Records, "__getitem__", lambda self, rows: most.append(rows.stop) or once(self, rows))
+    for _ in range(2):
+        prepared._keep("mnist", version, tmp_path)
+    assert most == [256, 512, 768, 1024] * 2
+    whole = prepared.read("mnist", str(mnist_directory))
+    for one, other in zip(prepared.read("mnist", str(tmp_path))[:3], whole[:3], strict=True):
+        np.testing.assert_array_equal(one, other[:1000] if isinstance(other, np.ndarray) else other)
+    assert len(most) == 8, "decoded once"
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no archive", "fewer targets"])
 def test_damaged_cache_is_built_again(mnist_directory, tmp_path, capsys, monkeypatch, damage):
     root = tmp_path / "data"
     shutil.copytree(mnist_directory, root)
     raw = prepared.read("mnist", str(root))
-    monkeypatch.setattr(prepared, "_decode", lambda *_: raw)
+    monkeypatch.setattr(prepared, "_stored", lambda *_: raw)
     (cache,) = (root / "decoded").glob("mnist-*.npz")
     content = bytearray(cache.read_bytes())
     if damage == "cut":
@@ -173,11 +193,11 @@ def test_damaged_cache_is_built_again(mnist_directory, tmp_path, capsys, monkeyp
 
 def test_cache_that_cannot_be_written_is_done_without(mnist_directory, tmp_path, capsys, monkeypatch):
     raw = prepared.read("mnist", str(mnist_directory))
-    monkeypatch.setattr(prepared, "_decode", lambda *_: raw)
+    monkeypatch.setattr(prepared, "_stored", lambda *_: raw)
     root = tmp_path / "data"
     shutil.copytree(mnist_directory / "mnist", root / "mnist")
     (root / "decoded").write_text("a file where the folder should be")
-    assert prepared.read("mnist", str(root)) is raw
+    np.testing.assert_array_equal(prepared.read("mnist", str(root)).features, raw.features)
     assert "going on without" in capsys.readouterr().out
 
 
@@ -188,8 +208,8 @@ def test_set_prepared_anew_is_not_taken_from_the_old_cache(mnist_directory, tmp_
     (info,) = (root / "mnist").rglob("dataset_info.json")
     info.write_text(info.read_text() + " ")
     other = raw._replace(targets=raw.targets * 0)
-    monkeypatch.setattr(prepared, "_decode", lambda *_: other)
-    assert prepared.read("mnist", str(root)) is other
+    monkeypatch.setattr(prepared, "_stored", lambda *_: other)
+    assert not prepared.read("mnist", str(root)).targets.any()
     assert not prepared.read("mnist", str(root)).targets.any(), "and it is cached in turn"
 
 

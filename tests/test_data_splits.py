@@ -7,6 +7,7 @@ import pytest
 
 from tricks import streams
 from tricks.data import bundled, load, prepared
+from tricks.data.raw import Raw
 from tricks.data.splits import shares_of_classes
 from tricks.errors import UserError
 
@@ -86,7 +87,8 @@ def test_prepared_sets_are_bit_for_bit_as_ever(monkeypatch, pixels, own_test):
     test = (features[:500], targets[:500]) if own_test else None
     arrays = {"features": features, "targets": targets}
     arrays |= dict(zip(("test_features", "test_targets"), test or (None, None), strict=True))
-    monkeypatch.setattr(prepared, "read", lambda *_, on_disk: prepared._raw(pixels, 10, arrays))
+    raw = Raw(**arrays, classes=10, kinds="pixels" if pixels else "numbers")
+    monkeypatch.setattr(prepared, "read", lambda *_, on_disk: raw)
     data = load("made_up", seed=3)
     assert data.train.features.shape[1:] == (6, 5, 1)
     _assert_as_ever(data, _as_ever(features, targets, pixels, False, 3, 0.1, test))

@@ -6,22 +6,18 @@ import importlib.util
 import logging
 import os
 import re
-import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from tricks import paths
 from tricks.cli import invocation
-from tricks.data import array_files, bundled, records
+from tricks.data import bundled, decoded_cache, records
 from tricks.data.raw import Raw
 from tricks.errors import UserError
-
-_FIELDS = ("features", "targets", "test_features", "test_targets")
-_READ_AT_ONCE = 256  # Records; one at a time they take half as long again.
 
 
 def read(name: str, directory: str = "", *, on_disk: bool = False) -> Raw:
@@ -42,14 +38,17 @@ def read(name: str, directory: str = "", *, on_disk: bool = False) -> Raw:
     version = _newest_version(name, root)
     if version is None:
         raise UserError(_not_prepared(name, root))
-    cache = root / "decoded" / f"{name.replace('/', '-')}-{version.name}.npz"
-    fingerprint = zlib.crc32((version / "dataset_info.json").read_bytes())
-    raw = _read_cache(cache, fingerprint, on_disk)
+    cache, fingerprint = _cache(name, version, root)
+    raw = decoded_cache.read(cache, fingerprint, on_disk=on_disk)
     if raw is None:
-        raw = _decode(name, version, on_disk)
-        if on_disk:
-            return raw
-        _write_cache(cache, raw, fingerprint)
+        with _readable(name, version):
+            raw = _stored(name, version)
+            if on_disk:
+                return raw
+            features = records.in_memory(raw.features, "train")
+            test = None if raw.test_features is None else records.in_memory(raw.test_features, "test")
+            raw = raw._replace(features=features, test_features=test)
+        decoded_cache.write(cache, raw, fingerprint)
     return raw
 
 
@@ -93,7 +92,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "", progr
         raise UserError(f"data set {name!r} cannot be prepared in {root}: {_first_line(error)}") from error
     if builder.builder_config is not None:
         name = f"{builder.name}/{builder.builder_config.name}"
-    read(name, directory)
+    _keep(name, Path(builder.data_path), root)
     return Path(builder.data_path)
 
 
@@ -173,15 +172,24 @@ def _is_pair_of_names(keys: Any) -> bool:
     return keys is not None and len(keys) == 2 and all(isinstance(key, str) for key in keys)
 
 
-def _decode(name: str, version: Path, on_disk: bool = False) -> Raw:
-    tfds = _tensorflow_datasets()
+def _cache(name: str, version: Path, root: Path) -> tuple[Path, int]:
+    """Where the decoded arrays are kept, and what they are known by."""
+    path = root / "decoded" / f"{name.replace('/', '-')}-{version.name}.npz"
+    return path, zlib.crc32((version / "dataset_info.json").read_bytes())
+
+
+def _keep(name: str, version: Path, root: Path) -> None:
+    """Decodes a set into its cache without having it in memory."""
+    cache, fingerprint = _cache(name, version, root)
+    if decoded_cache.read(cache, fingerprint, on_disk=True) is None:
+        with _readable(name, version):
+            decoded_cache.write(cache, _stored(name, version), fingerprint)
+
+
+@contextlib.contextmanager
+def _readable(name: str, version: Path) -> Iterator[None]:
     try:
-        builder = tfds.builder_from_directory(str(version))
-        feature, label = _check_classification(name, builder.info, tfds)
-        skip = tfds.decode.SkipDecoding() if on_disk else None
-        arrays: tuple[Any, ...] = _decode_split(builder, "train", feature, label, skip)
-        if "test" in builder.info.splits:
-            arrays += _decode_split(builder, "test", feature, label, skip)
+        yield
     except NotImplementedError as error:
         raise UserError(
             f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
@@ -194,72 +202,25 @@ def _decode(name: str, version: Path, on_disk: bool = False) -> Raw:
             f"data set {name!r} in {version} cannot be read ({_first_line(error)}); remove that folder and run: "
             f"{invocation.command('prepare')} {name}"
         ) from error
+
+
+def _stored(name: str, version: Path) -> Raw:
+    """All labels, and features that stay in their records."""
+    tfds = _tensorflow_datasets()
+    builder = tfds.builder_from_directory(str(version))
+    feature, label = _check_classification(name, builder.info, tfds)
+    parts = {}
+    for split in [name for name in ("train", "test") if name in builder.info.splits]:
+        targets = records.read_labels(builder, split, feature, label, tfds.decode.SkipDecoding())
+        if targets.size and targets.min() < 0:
+            raise UserError(f"the {split} split of {builder.name!r} has examples without a label; it cannot be used")
+        parts[split] = records.Records(builder, split, feature), targets
+    test = parts.get("test", (None, None))
     is_image = isinstance(builder.info.features[feature], tfds.features.Image)
-    return _raw(is_image, builder.info.features[label].num_classes, dict(zip(_FIELDS, arrays, strict=False)))
-
-
-def _raw(pixels: bool, classes: int, arrays: dict[str, Any]) -> Raw:
-    return Raw(classes=classes, kinds="pixels" if pixels else "numbers", **arrays)
-
-
-def _decode_split(builder: Any, split: str, feature: str, label: str, skip: Any) -> tuple[Any, np.ndarray]:
-    if skip is None:
-        features, targets = _decode_all(builder, split, feature, label)
-    else:
-        features = records.Records(builder, split, feature)
-        targets = records.read_labels(builder, split, feature, label, skip)
-    if targets.size and targets.min() < 0:
-        raise UserError(f"the {split} split of {builder.name!r} has examples without a label; it cannot be used")
-    return features, targets
-
-
-def _decode_all(builder: Any, split: str, feature: str, label: str) -> tuple[Any, np.ndarray]:
-    source = builder.as_data_source(split=split)
-    first = np.asarray(source[0][feature])
-    features = np.empty((len(source), *first.shape), first.dtype)
-    targets = np.empty(len(source), np.int32)
-    with tqdm(total=len(source), desc=f"decoding {split}", unit="example", leave=False, disable=None) as bar:
-        for start in range(0, len(source), _READ_AT_ONCE):
-            rows = range(start, min(start + _READ_AT_ONCE, len(source)))
-            for i, example in zip(rows, source.__getitems__(rows), strict=True):
-                features[i], targets[i] = example[feature], example[label]
-            bar.update(len(rows))
-    return features, targets
-
-
-def _read_cache(path: Path, fingerprint: int, on_disk: bool) -> Raw | None:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            if int(stored["fingerprint"]) != fingerprint:
-                return None  # The set was prepared anew.
-            # Reading a member checks its CRC.
-            stays = [field for field in _FIELDS if on_disk and field.endswith("features") and field in stored]
-            arrays = {field: stored[field] for field in _FIELDS if field in stored and field not in stays}
-            arrays |= {field: array_files.mapped_member(path, stored.zip, f"{field}.npy") for field in stays}
-            for part in ("", "test_"):
-                if len(arrays.get(f"{part}features", ())) != len(arrays.get(f"{part}targets", ())):
-                    raise ValueError(f"its {part}features and {part}targets are not as many")
-            return _raw(bool(stored["pixels"]), int(stored["classes"]), arrays)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        print(f"the cache {path} cannot be read ({_first_line(error)}); building it again")
-        return None
-
-
-def _write_cache(path: Path, raw: Raw, fingerprint: int) -> None:
-    arrays = {field: value for field in _FIELDS if (value := getattr(raw, field)) is not None}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            classes, pixels = np.int64(raw.classes or 0), raw.kinds == "pixels"
-            np.savez(file, fingerprint=fingerprint, pixels=pixels, classes=classes, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        print(f"the decoded arrays cannot be cached in {path.parent} ({error.strerror}); going on without")
+    kind = "pixels" if is_image else "numbers"
+    return Raw(
+        *parts["train"], builder.info.features[label].num_classes, kind, test_features=test[0], test_targets=test[1]
+    )
 
 
 def _first_line(error: BaseException) -> str:
