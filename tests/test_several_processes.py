@@ -16,7 +16,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from conftest import ENVIRONMENT, PLAIN, ROOT, Result, read_metrics, run_python, start, train
+import forks
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, Result, read_metrics, run_python, start, train
 from tricks.cli import job, joining, supervision
 from tricks.errors import UserError
 
@@ -30,24 +31,17 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _start(arguments, *, devices=1, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-W", "error::DeprecationWarning:tricks", *map(str, arguments)],
-        cwd=ROOT,
-        env={**ENVIRONMENT, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+# As in all of these processes, so that what one computes is what several do.
+_QUICKLY = f"--xla_force_host_platform_device_count={{}} {QUICKLY_COMPILED}"
+
+
+def _start(arguments, *, devices=1, **environment) -> forks.Started:
+    own = {"XLA_FLAGS": _QUICKLY.format(devices), **environment}
+    return forks.Started([*map(str, arguments)], ROOT, own, ENVIRONMENT)
 
 
 def _ended(processes, timeout=120.0) -> list[Result]:
-    found = []
-    for process in processes:
-        output, error = process.communicate(timeout=timeout)
-        found.append(Result(process.returncode, output, error))
-    return found
+    return [Result(*process.ended(timeout)) for process in processes]
 
 
 def _job(workdir: Path, count: int, *flags: str, each=lambda process: (), devices: int = 1, environment=None):
@@ -81,7 +75,7 @@ def alone(tmp_path_factory):
     found = {}
     for placement in ("device", "host"):
         folder = tmp_path_factory.mktemp(placement)
-        done = train(folder, *_SHORT, f"--config.data.placement={placement}", devices=4)
+        done = train(folder, *_SHORT, f"--config.data.placement={placement}", XLA_FLAGS=_QUICKLY.format(4))
         assert done.status == 0, done
         found[placement] = folder
     return found
@@ -115,16 +109,16 @@ def test_a_signal_to_one_ends_all_and_another_number_goes_on(tmp_path):
     flags = ("--config.train.epochs=12", "--config.train.chunk_steps=1")
     processes = _job(tmp_path / "run", 2, *flags)
     _until_step(tmp_path / "run", 25)
-    processes[1].send_signal(signal.SIGTERM)
+    processes[1].send(signal.SIGTERM)
     done = _ended(processes)
     assert [one.status for one in done] == [130, 130], done
     (step,) = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdecimal()}
     assert f"the same command goes on from step {step}" in done[0].output
     # One process with four devices goes on where two processes have ended.
-    done = train(tmp_path / "run", *flags, devices=4)
+    done = train(tmp_path / "run", *flags, XLA_FLAGS=_QUICKLY.format(4))
     assert done.status == 0, done
     assert f"at step {step} of" in done.output
-    whole = train(tmp_path / "whole", *flags, devices=4)
+    whole = train(tmp_path / "whole", *flags, XLA_FLAGS=_QUICKLY.format(4))
     assert whole.status == 0, whole
     _same(read_metrics(tmp_path / "run"), read_metrics(tmp_path / "whole"), rel=1e-4)
 
@@ -133,7 +127,7 @@ def test_a_signal_to_one_ends_all_and_another_number_goes_on(tmp_path):
 def test_a_process_that_dies_ends_the_others_with_a_line_that_names_it(tmp_path, lost):
     processes = _job(tmp_path / "run", 3, *_LONG, "--config.data.batch_size=30")
     _until_step(tmp_path / "run", 60)
-    processes[lost].kill()
+    processes[lost].send(signal.SIGKILL)
     began = time.monotonic()
     done = _ended(processes, 60)
     assert time.monotonic() - began < 60
@@ -231,7 +225,8 @@ def _one_changed(workdir, change):
         arguments = [f"--config={PLAIN}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
         arguments += ["--processes=2", f"--process={process}", "--config.mesh.model=2", "--config.train.epochs=1"]
         script = _OTHERWISE.format(change=change if process else "", arguments=arguments)
-        processes.append(_start(["-c", script]))
+        (workdir.parent / f"{process}.py").write_text(script)
+        processes.append(_start([workdir.parent / f"{process}.py"]))
     return processes
 
 
@@ -281,7 +276,7 @@ def test_who_waits_for_the_others_hears_a_signal(tmp_path, process):
         time.sleep(0.05)
     time.sleep(0 if process == 0 else 2)
     began = time.monotonic()
-    waiting.send_signal(signal.SIGTERM)
+    waiting.send(signal.SIGTERM)
     (done,) = _ended([waiting])
     assert time.monotonic() - began < 5
     assert (done.status, done.output, done.error) == (130, "", "")
@@ -403,7 +398,7 @@ def test_a_damaged_checkpoint_is_moved_aside_once_by_all(tmp_path):
     flags = ("--config.train.epochs=4", "--config.checkpoint.every_epochs=1", "--config.train.chunk_steps=1")
     processes = _job(tmp_path / "run", 2, *flags)
     _until_step(tmp_path / "run", 90)
-    processes[0].send_signal(signal.SIGINT)
+    processes[0].send(signal.SIGINT)
     assert [one.status for one in _ended(processes)] == [130, 130]
     folder = tmp_path / "run" / "checkpoints"
     older, newest = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
@@ -414,8 +409,9 @@ def test_a_damaged_checkpoint_is_moved_aside_once_by_all(tmp_path):
     port, closed = _free_port(), f'exec "$@" >>{tmp_path / "out"} 2>&-'
     command = [sys.executable, "train.py", f"--config={PLAIN}", f"--workdir={tmp_path / 'run'}", *flags]
     command += [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    variables = {**ENVIRONMENT, "XLA_FLAGS": _QUICKLY.format(1)}
     processes = [
-        subprocess.Popen(["sh", "-c", closed, "sh", *command, f"--process={process}"], cwd=ROOT, env=dict(ENVIRONMENT))
+        subprocess.Popen(["sh", "-c", closed, "sh", *command, f"--process={process}"], cwd=ROOT, env=variables)
         for process in range(2)
     ]
     assert [one.wait(120) for one in processes] == [0, 0]
@@ -475,10 +471,12 @@ job.leave()
 
 def test_in_float64_two_epochs_agree_to_rounding(tmp_path):
     alone, together = tmp_path / "alone.npz", tmp_path / "together.npz"
-    (done,) = _ended([_start(["-c", _FLOAT64, alone], devices=4)])
+    script = tmp_path / "in_float64.py"
+    script.write_text(_FLOAT64)
+    (done,) = _ended([_start([script, alone], devices=4)])
     assert done.status == 0, done
     address = f"127.0.0.1:{_free_port()}"
-    job_of_two = [_start(["-c", _FLOAT64, address, 2, process, together], devices=2) for process in range(2)]
+    job_of_two = [_start([script, address, 2, process, together], devices=2) for process in range(2)]
     assert [one.status for one in _ended(job_of_two)] == [0, 0]
     with np.load(alone) as one, np.load(together) as other:
         assert one.files == other.files
@@ -489,7 +487,7 @@ def test_in_float64_two_epochs_agree_to_rounding(tmp_path):
 def test_lanes_of_a_sweep_are_divided_among_processes(tmp_path):
     flags = [f"--config={PLAIN}", "--config.train.epochs=2", "--sweep.optimizer.learning_rate=1e-4,1e-3,1e-2"]
     flags += ["--seeds=2", "--halving=2"]
-    alone = run_python("scripts/sweep.py", *flags, f"--workdir={tmp_path / 'alone'}")
+    alone = run_python("scripts/sweep.py", *flags, f"--workdir={tmp_path / 'alone'}", XLA_FLAGS=_QUICKLY.format(1))
     assert alone.status == 0, alone
     port = _free_port()
     of_job = [f"--workdir={tmp_path / 'together'}", f"--coordinator=127.0.0.1:{port}", "--processes=2"]
