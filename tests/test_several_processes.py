@@ -11,12 +11,12 @@ import threading
 import time
 from pathlib import Path
 
+import forks
 import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-import forks
 from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, Result, read_metrics, run_python, start, train
 from tricks.cli import job, joining, supervision
 from tricks.errors import UserError
