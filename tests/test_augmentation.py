@@ -10,7 +10,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from conftest import run_python
+from conftest import QUICKLY_COMPILED, run_python
 from tricks import augmentation, losses
 from tricks.augmentation import augment
 from tricks.losses import Batch
@@ -254,7 +254,7 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *jax.devi
 
 
 def test_divided_over_eight_devices_the_batch_is_the_same():
-    done = run_python("-c", _SHARDED, devices=8)
+    done = run_python("-c", _SHARDED, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
     assert done.status == 0, done.error[-2000:]
 
 

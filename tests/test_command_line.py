@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRONMENT, PLAIN, ROOT, read_metrics, run_python, train
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics, run_python, train
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_tensorboard_events_hold_the_metrics(tmp_path):
     ],
 )
 def test_choices_run(tmp_path, flags):
-    done = train(tmp_path, "--config.train.epochs=2", *flags)
+    done = train(tmp_path, "--config.train.epochs=2", *flags, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done
     validation = [line["loss"] for line in read_metrics(tmp_path) if line["split"] == "validation"]
     assert validation[-1] < validation[0]

@@ -16,7 +16,9 @@ README = (ROOT / "README.md").read_text()
 _LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.strip().splitlines()]
 COMMANDS = [line for line in _LINES if not line.startswith("tricks ")]
 # Programs of users add biases to batches without a second thought; only the library itself must not.
-AS_USERS = {"JAX_NUMPY_RANK_PROMOTION": "allow", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+# The commands of training are compiled as for users; what follows them says the same however it is compiled.
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+AS_USERS = {"JAX_NUMPY_RANK_PROMOTION": "allow", **QUICKLY}
 
 
 def test_all_commands_are_known_to_these_tests():
@@ -92,7 +94,7 @@ def test_training_commands(checkout, command):
 def test_the_command_for_runs_that_are_stuck(checkout):
     if not (checkout / "runs" / "digits").exists():
         assert _shell(COMMANDS[0], checkout).returncode == 0
-    done = _shell(COMMANDS[6], checkout)
+    done = _shell(COMMANDS[6], checkout, **QUICKLY)
     assert done.returncode == 0, done
     assert re.search(r"^verdict +(saddle|degenerate|not critical|undecided)$", done.stdout, re.M), done.stdout
     assert (checkout / "runs" / "digits" / "spectrum.png").exists()
@@ -104,10 +106,10 @@ def test_a_project_of_ones_own_in_an_empty_folder(checkout, tmp_path):
     shutil.copy(ROOT / "examples" / "own" / "iris.csv", tmp_path / "flowers.csv")
     train, spectrum = (line for line in _LINES if line.startswith(("tricks train", "tricks spectrum")))
     python = f"PYTHONPATH={checkout} {checkout}/.venv/bin/python -m "
-    done = _shell(python + train, tmp_path)
+    done = _shell(python + train, tmp_path, **QUICKLY)
     assert done.returncode == 0, done
     assert "4 features, 3 classes; 515 parameters" in done.stdout
-    done = _shell(python + spectrum, tmp_path)
+    done = _shell(python + spectrum, tmp_path, **QUICKLY)
     assert done.returncode == 0, done
     assert "verdict" in done.stdout
 
@@ -115,7 +117,7 @@ def test_a_project_of_ones_own_in_an_empty_folder(checkout, tmp_path):
 def test_a_sweep_of_the_readme(checkout):
     (line,) = (line for line in _LINES if line.startswith("tricks sweep"))
     short = line.replace("tricks sweep", ".venv/bin/python scripts/sweep.py").replace(":16", ":2").replace("=4", "=2")
-    done = _shell(f"{short} --config.train.epochs=1", checkout)
+    done = _shell(f"{short} --config.train.epochs=1", checkout, **QUICKLY)
     assert done.returncode == 0, done
     assert "12 of 12 lanes have ended" in done.stdout
 

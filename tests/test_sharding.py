@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from conftest import interrupt, read_metrics, run_python, train
+from conftest import QUICKLY_COMPILED, interrupt, read_metrics, run_python, train
 from tricks.config import Config
 from tricks.training import experiment, programs, records
 
@@ -102,7 +102,7 @@ for a, b in zip(*map(jax.device_get, results)):
 
 def test_in_float64_three_epochs_agree_to_rounding():
     # Where float32 rounding cannot hide it, a mask, a noise or a statistic that depended on the devices would show.
-    done = run_python("-c", _FLOAT64, devices=8)
+    done = run_python("-c", _FLOAT64, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
     assert done.status == 0, done.error[-2000:]
 
 

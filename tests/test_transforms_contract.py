@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import run_python
+from conftest import QUICKLY_COMPILED, run_python
 from tricks import transforms
 from tricks.training import optimizer
 
@@ -585,6 +585,6 @@ for row in contract.ROWS:
 
 
 def test_keeps_the_sharding_of_parameters():
-    done = run_python("-c", _SHARDED, devices=8)
+    done = run_python("-c", _SHARDED, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
     assert done.status == 0, done.error[-2000:]
     assert done.output.split() == [row.name for row in ROWS]
