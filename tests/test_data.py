@@ -155,7 +155,7 @@ def test_a_set_is_prepared_a_few_examples_at_a_time(mnist_directory, tmp_path, m
     monkeypatch.setattr(prepared, "_stored", lambda *_: stored)
     monkeypatch.setattr(Records, "__getitem__", lambda self, rows: most.append(rows.stop) or once(self, rows))
     for _ in range(2):
-        prepared._keep("mnist", version, tmp_path)
+        assert isinstance(prepared.read("mnist", str(tmp_path), on_disk=True).features, np.memmap)
     assert most == [256, 512, 768, 1024] * 2
     whole = prepared.read("mnist", str(mnist_directory))
     for one, other in zip(prepared.read("mnist", str(tmp_path))[:3], whole[:3], strict=True):

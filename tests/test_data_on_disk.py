@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from conftest import ENVIRONMENT, ROOT, interrupt, read_metrics, train
 from tricks.data import draw, load, windows
+from tricks.data.records import Records
 from tricks.data.row_groups import RowGroups
 from tricks.data.stored import is_stored, windows_of
 from tricks.data.windows import Order, Windows
@@ -233,13 +234,14 @@ def test_a_function_may_give_mapped_arrays(files, tmp_path):
 def test_prepared_sets_are_mapped_or_read_from_their_records(mnist_directory, tmp_path):
     memory = load("mnist", directory=str(mnist_directory))
     (tmp_path / "mnist").symlink_to(mnist_directory / "mnist")
+    (tmp_path / "decoded").write_text("a file where the folder should be")
     rows = np.r_[0:20, 53_000:53_020]
-    for directory in (mnist_directory, tmp_path):
+    for directory, source in ((mnist_directory, np.memmap), (tmp_path, Records)):
         disk = load("mnist", directory=str(directory), storage="disk")
+        assert isinstance(disk.train.features._source, source)
         np.testing.assert_array_equal(disk.train.targets, memory.train.targets)
         np.testing.assert_array_equal(disk.train.features[rows], memory.train.features[rows])
         np.testing.assert_array_equal(disk.test.features[:20], memory.test.features[:20])
-    assert not (tmp_path / "decoded").exists()
 
 
 def test_a_group_of_rows_is_read_once_where_it_is_expected(files, no_copies, monkeypatch):

@@ -54,7 +54,7 @@ def test_a_table_is_decoded_once(tmp_path, folder, read, capsys):
     first = _load(path)
     assert read == [0, 1, 2, 3]
     told = capsys.readouterr().out
-    assert told == f"kept the numbers of {path} for later runs: 0.0 MiB in {folder}\n"
+    assert told == f"kept its numbers for later runs, 0.0 MiB in {folder}\n"
     second = _load(path)
     memory = load(str(path), target="y")
     for data in (first, second):
@@ -125,19 +125,28 @@ def _nowhere(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
 
 
+def _no_home(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+
+
 def _no_locks(monkeypatch):
     def flock(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("tricks.data.table_copies.fcntl.flock", flock)
+    monkeypatch.setattr("tricks.data.cache_files.fcntl.flock", flock)
 
 
 @pytest.mark.parametrize(
     ("obstacle", "reason"),
     [
-        (_no_room, "No space left on device"),
+        (_no_room, "0.0 MiB must be free in FOLDER"),
         (_breaks_off, "Disk quota exceeded"),
-        (_nowhere, "No such file or directory"),
+        (_nowhere, "No such file or directory: /proc/nowhere"),
+        (_no_home, "Could not determine home directory."),
         (_no_locks, "No locks available"),
     ],
 )
@@ -145,10 +154,11 @@ def test_without_a_copy_a_table_is_decoded_as_it_is_needed(obstacle, reason, tmp
     path = _write(tmp_path / "t.parquet")
     obstacle(monkeypatch)
     data = _load(path)
+    reason = reason.replace("FOLDER", str(folder))
     told = capsys.readouterr().out
-    assert told == f"the numbers of {path}, 0.0 MiB, cannot be kept ({reason}): decoding them each epoch\n"
+    assert told == f"its numbers, 0.0 MiB, cannot be kept and are decoded each epoch: {reason}\n"
     np.testing.assert_array_equal(data.train.features[:], load(str(path), target="y").train.features)
-    assert not [*folder.glob("*.npy"), *folder.glob("*.part")]
+    assert not folder.exists() or not [*folder.iterdir()]
     # What is wrong with a column is found all the same.
     bad = _write(tmp_path / "bad.parquet", z=[1.0] * 99 + [float("inf")])
     with pytest.raises(UserError, match=r"column 'z' is inf in row 100"):
@@ -167,7 +177,7 @@ def test_columns_that_are_refused_leave_no_copy(tmp_path, folder):
         for _ in range(2):
             with pytest.raises(UserError, match=message):
                 _load(path)
-        assert not [*folder.glob("*.npy"), *folder.glob("*.part")]
+        assert not [*folder.iterdir()]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "something else", "of another shape"])
@@ -197,22 +207,54 @@ def test_a_copy_that_is_cut_or_removed_while_it_is_read(tmp_path, folder):
     shutil.copy(aside, copy)
     features = _load(tmp_path / "t.parquet").train.features
     os.truncate(copy, 500)
-    with pytest.raises(UserError, match=r"\.npy has become shorter while it was read: 500 bytes, of which 1,328 are"):
+    with pytest.raises(UserError, match=r"\.npy has become shorter .*: 500 bytes, of which 1,328 are needed; the same"):
         features[:]
 
 
-def test_a_table_that_changes_while_it_is_read_is_not_kept(tmp_path, folder, monkeypatch, capsys):
+@pytest.mark.parametrize("change", ["written to", "replaced", "removed"])
+@pytest.mark.parametrize("when", ["opened", "read", "kept"])
+def test_a_table_that_changes_while_it_is_read_is_refused(change, when, tmp_path, folder, monkeypatch):
+    path, other = _write(tmp_path / "t.parquet"), _write(tmp_path / "other.parquet", _X + 1)
+
+    def after(module, name, function):
+        def changed(*args, **options):
+            result = function(*args, **options)
+            if change == "written to":
+                path.write_bytes(other.read_bytes())
+            elif change == "replaced" and other.exists():
+                other.replace(path)
+            elif change == "removed":
+                path.unlink(missing_ok=True)
+            return result
+
+        monkeypatch.setattr(module, name, changed)
+
+    if when == "kept":
+        _load(path)
+        after(table_copies, "_mapped", table_copies._mapped)
+    elif when == "opened":
+        after(parquet, "ParquetFile", parquet.ParquetFile)
+    else:
+        after(os, "fsync", os.fsync)
+        after(parquet_files.Groups, "read", parquet_files.Groups.read)
+    with pytest.raises(
+        UserError, match=r"t\.parquet', which (was changed while it was read; run it|cannot be read: No)"
+    ):
+        _load(path)
+    assert len(_copies(folder)) == (when == "kept")
+
+
+def test_a_copy_that_cannot_be_touched_is_used(tmp_path, folder, read, monkeypatch):
     path = _write(tmp_path / "t.parquet")
-    sync = os.fsync
+    _load(path)
 
-    def touch(descriptor):
-        os.utime(path, (0, 0))
-        sync(descriptor)
+    def utime(*_):
+        raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(os, "fsync", touch)
-    np.testing.assert_array_equal(_load(path).train.features[:], load(str(path), target="y").train.features)
-    assert "cannot be kept (it was changed meanwhile)" in capsys.readouterr().out
-    assert not _copies(folder)
+    monkeypatch.setattr(os, "utime", utime)
+    del read[:]
+    _load(path)
+    assert not read
 
 
 def test_what_nobody_uses_goes(tmp_path, folder):
@@ -220,7 +262,7 @@ def test_what_nobody_uses_goes(tmp_path, folder):
     _load(path)
     (copy,) = _copies(folder)
     now = time.time()
-    ages = {"a-b-c.npy": 61, "b-b-c.npy": 59, "c-b-c.part": 2, "d-b-c.part": 0.9, "e-b-c.lock": 61}
+    ages = {"a-b-c.npy": 61, "b-b-c.npy": 59, "c-b-c.npy.7.part": 61, "d-b-c.npy.lock": 61, "e-b-c.npy.7.part": 1}
     for name, days in ages.items():
         (folder / name).touch()
         os.utime(folder / name, (now - days * _DAY,) * 2)
@@ -229,7 +271,7 @@ def test_what_nobody_uses_goes(tmp_path, folder):
     assert copy.stat().st_mtime > now - 60
     assert all((folder / name).exists() for name in ages)
     _load(_write(tmp_path / "next.parquet"))
-    assert {name for name in ages if (folder / name).exists()} == {"b-b-c.npy", "d-b-c.part"}
+    assert {name for name in ages if (folder / name).exists()} == {"b-b-c.npy", "e-b-c.npy.7.part"}
     assert copy.exists()
 
 
@@ -243,17 +285,16 @@ def test_of_several_at_once_one_decodes_and_the_others_wait(tmp_path, folder, re
         np.testing.assert_array_equal(data.train.features[:], sets[0].train.features[:])
 
 
-def test_a_part_that_a_killed_process_has_left_is_written_over(tmp_path, folder):
+def test_a_part_that_a_killed_process_has_left_makes_room(tmp_path, folder, monkeypatch):
     path = _write(tmp_path / "t.parquet")
     _load(path)
     (copy,) = _copies(folder)
-    content = copy.read_bytes()
-    copy.rename(copy.with_suffix(".part"))
-    with open(copy.with_suffix(".part"), "ab") as part:
-        part.write(content)
+    part = copy.with_name(f"{copy.name}.7.part")
+    copy.rename(part)
+    room = SimpleNamespace(free=2 * _X.nbytes)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0) if part.exists() else room)
     _load(path)
-    assert copy.read_bytes() == content
-    assert not copy.with_suffix(".part").exists()
+    assert [*folder.iterdir()] == [copy]
 
 
 def test_a_copy_is_asked_for_by_the_file_itself(tmp_path, folder, monkeypatch):

@@ -1,5 +1,6 @@
 """Parquet files as Arrow tables."""
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from tricks.errors import UserError
 
 MISSING = "null and NaN"
+_IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
 def names(path: Path) -> list[str]:
@@ -58,7 +60,27 @@ class Groups:
         Raises:
             UserError: it is no Parquet file that can be read.
         """
-        self.path, self._file, self._lock = path, _opened(path), threading.Lock()
+        self.path, self._lock = path, threading.Lock()
+        self.status = self._now()
+        self._file = _opened(path)
+        # The file that was opened must be the one that was looked at.
+        self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Refuses a file that is not what it was when it was opened.
+
+        Raises:
+            UserError: it was written to, replaced or removed.
+        """
+        now, then = self._now(), self.status
+        if any(getattr(now, field) != getattr(then, field) for field in _IDENTITY):
+            raise UserError(f"data.name is {str(self.path)!r}, which was changed while it was read; run it again")
+
+    def _now(self) -> os.stat_result:
+        try:
+            return self.path.stat()
+        except OSError as error:
+            raise UserError(f"data.name is {str(self.path)!r}, which cannot be read: {error.strerror}") from error
 
     @property
     def sizes(self) -> list[int]:

@@ -26,7 +26,7 @@ def read(name: str, directory: str = "", *, on_disk: bool = False) -> Raw:
     Args:
         name: of the set, such as `mnist` or `emnist/letters`.
         directory: where it was prepared; empty for `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
-        on_disk: leave the features there, mapped into memory where decoded arrays are cached.
+        on_disk: leave the features there, mapped into memory where decoded arrays can be cached.
 
     Returns:
         All examples of its train split, and of its test split where it has one.
@@ -40,15 +40,17 @@ def read(name: str, directory: str = "", *, on_disk: bool = False) -> Raw:
         raise UserError(_not_prepared(name, root))
     cache, fingerprint = _cache(name, version, root)
     raw = decoded_cache.read(cache, fingerprint, on_disk=on_disk)
-    if raw is None:
-        with _readable(name, version):
-            raw = _stored(name, version)
-            if on_disk:
-                return raw
-            features = records.in_memory(raw.features, "train")
-            test = None if raw.test_features is None else records.in_memory(raw.test_features, "test")
-            raw = raw._replace(features=features, test_features=test)
-        decoded_cache.write(cache, raw, fingerprint)
+    if raw is not None:
+        return raw
+    with _readable(name, version, root):
+        raw = _stored(name, version)
+        if on_disk:
+            kept = decoded_cache.write(cache, raw, fingerprint)
+            return (decoded_cache.read(cache, fingerprint, on_disk=True) if kept else None) or raw
+        features = records.in_memory(raw.features, "train")
+        test = None if raw.test_features is None else records.in_memory(raw.test_features, "test")
+    raw = raw._replace(features=features, test_features=test)
+    decoded_cache.write(cache, raw, fingerprint)
     return raw
 
 
@@ -92,7 +94,7 @@ def prepare(name: str, *, directory: str = "", manual_directory: str = "", progr
         raise UserError(f"data set {name!r} cannot be prepared in {root}: {_first_line(error)}") from error
     if builder.builder_config is not None:
         name = f"{builder.name}/{builder.builder_config.name}"
-    _keep(name, Path(builder.data_path), root)
+    read(name, directory, on_disk=True)
     return Path(builder.data_path)
 
 
@@ -133,8 +135,12 @@ def _not_prepared(name: str, root: Path) -> str:
     tfds = _tensorflow_datasets()
     if name.split("/")[0] not in tfds.list_builders(with_community_datasets=False):
         return _unknown(name, tfds)
+    return f"data set {name!r} is not prepared in {root}; to prepare it: {_preparing(name, root)}"
+
+
+def _preparing(name: str, root: Path) -> str:
     where = "" if root == data_directory() else f" --data_dir={root}"
-    return f"data set {name!r} is not prepared in {root}; to prepare it: {invocation.command('prepare')} {name}{where}"
+    return f"{invocation.command('prepare')} {name}{where}"
 
 
 def _unknown(name: str, tfds: Any) -> str:
@@ -178,30 +184,17 @@ def _cache(name: str, version: Path, root: Path) -> tuple[Path, int]:
     return path, zlib.crc32((version / "dataset_info.json").read_bytes())
 
 
-def _keep(name: str, version: Path, root: Path) -> None:
-    """Decodes a set into its cache without having it in memory."""
-    cache, fingerprint = _cache(name, version, root)
-    if decoded_cache.read(cache, fingerprint, on_disk=True) is None:
-        with _readable(name, version):
-            decoded_cache.write(cache, _stored(name, version), fingerprint)
-
-
 @contextlib.contextmanager
-def _readable(name: str, version: Path) -> Iterator[None]:
+def _readable(name: str, version: Path, root: Path) -> Iterator[None]:
+    again = f"remove that folder and run: {_preparing(name, root)}"
     try:
         yield
     except NotImplementedError as error:
-        raise UserError(
-            f"data set {name!r} in {version} is not stored as array records; remove that folder and run: "
-            f"{invocation.command('prepare')} {name}"
-        ) from error
+        raise UserError(f"data set {name!r} in {version} is not stored as array records; {again}") from error
     except UserError:
         raise
     except Exception as error:  # Whatever its readers make of a damaged file.
-        raise UserError(
-            f"data set {name!r} in {version} cannot be read ({_first_line(error)}); remove that folder and run: "
-            f"{invocation.command('prepare')} {name}"
-        ) from error
+        raise UserError(f"data set {name!r} in {version} cannot be read ({_first_line(error)}); {again}") from error
 
 
 def _stored(name: str, version: Path) -> Raw:

@@ -129,7 +129,8 @@ def checked(file: parquet_files.Groups, names: Sequence[str], dtype: np.dtype) -
         Rows (rows of the group, columns).
 
     Raises:
-        UserError: one is no number, or misses a value, or holds one beyond float32, or is the same in all rows.
+        UserError: one is no number, or misses a value, or holds one beyond float32, or is the same in all rows; or the
+            file has changed since it was opened.
     """
     least, most = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     first = 0
@@ -147,6 +148,7 @@ def checked(file: parquet_files.Groups, names: Sequence[str], dtype: np.dtype) -
         bad_range = columns.check_range(low, high)
         if bad_range:
             raise UserError(f"column {name!r} {bad_range}")
+    file.require_unchanged()
 
 
 def _values(column: Any, name: str, path: Path, first: int) -> np.ndarray:

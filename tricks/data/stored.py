@@ -117,7 +117,8 @@ class Stored:
 
 def _require_whole(source: Any) -> None:
     """A mapped file that was cut would end the process by a signal, where it is read beyond its end."""
-    mapped = getattr(source, "mapped", source)
+    copy = getattr(source, "mapped", None)
+    mapped = source if copy is None else copy
     while isinstance(mapped, np.ndarray) and not isinstance(mapped, np.memmap):
         mapped = mapped.base
     if isinstance(mapped, np.memmap) and mapped.filename is not None:
@@ -125,9 +126,10 @@ def _require_whole(source: Any) -> None:
         with contextlib.suppress(FileNotFoundError):  # What is mapped stays, though its name is gone.
             size = os.path.getsize(mapped.filename)
             if size < needed:
+                way_out = "restore it, and the same command goes on" if copy is None else "the same command goes on"
                 raise UserError(
                     f"{mapped.filename} has become shorter while it was read: {size:,} bytes, of which {needed:,} are "
-                    "needed; restore it, and the same command goes on"
+                    f"needed; {way_out}"
                 )
 
 

@@ -65,6 +65,8 @@ def read(
     import pyarrow
 
     file = _FILES[path.suffix.lower()]
+    # Before all else that is read of it, so that a change between is noticed.
+    opened = parquet_files.Groups(path) if on_disk else None
     names = file.names(path)
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
@@ -77,13 +79,15 @@ def read(
     if not roles.features:
         raise UserError(f"data.name is {str(path)!r}, of which no column is left for the features")
     used = [*roles.targets, *filter(None, (roles.split, roles.group))]
-    raw = _raw(path, file.read(path, used if on_disk else [*roles.features, *used]), roles, task, missing, on_disk)
+    raw = _raw(path, file.read(path, used if opened else [*roles.features, *used]), roles, task, missing, opened)
     # Several times the table, which its pool would keep.
     pyarrow.default_memory_pool().release_unused()
     return raw
 
 
-def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str, on_disk: bool) -> Raw:
+def _raw(
+    path: Path, table: Any, roles: Roles, task: str | None, missing: str, opened: parquet_files.Groups | None
+) -> Raw:
     if not table.num_rows:
         raise UserError(f"data.name is {str(path)!r}, which has no rows")
     file = _FILES[path.suffix.lower()]
@@ -97,8 +101,7 @@ def _raw(path: Path, table: Any, roles: Roles, task: str | None, missing: str, o
         groups = _complete(table, roles.group, "data.group_column", place).codes
     features: Any
     names: tuple[str, ...]
-    if on_disk:
-        opened = parquet_files.Groups(path)
+    if opened is not None:
         mapped = table_copies.check(opened, roles.features)
         features, names = row_groups.RowGroups(opened, roles.features, mapped), roles.features
     else:
