@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import forks
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ROOT / "tests" / "plain_config.py"
@@ -79,14 +80,19 @@ ENVIRONMENT = {
 }
 
 
+def _with_devices(devices: int, environment: Mapping[str, str]) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices} {environment.get('XLA_FLAGS', '')}"
+    return {**environment, "XLA_FLAGS": flags.strip()}
+
+
 def run_python(*arguments: str | Path, devices: int = 1, folder: Path = ROOT, **environment: str) -> Result:
     """Runs Python in the repository or another folder with its warnings as errors, on so many CPU devices.
 
     A script, and -m, runs in a fork that has imported; other arguments, and variables of JAX, in a process of their
-    own.
+    own. XLA_FLAGS are added to that of the devices.
     """
     arguments = tuple(map(str, arguments))
-    own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", **environment}
+    own = _with_devices(devices, environment)
     forked = arguments[0] == "-m" or arguments[0].endswith(".py")
     if forked and not any(name.startswith("JAX_") for name in environment):
         return Result(*forks.run_script(arguments, folder, own, ENVIRONMENT))
@@ -109,13 +115,13 @@ def train(workdir: Path, *flags: str, devices: int = 1, **environment: str) -> R
     return run_python("train.py", f"--workdir={workdir}", *config, *flags, devices=devices, **environment)
 
 
-def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1) -> forks.Started:
+def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1, **environment: str) -> forks.Started:
     """Starts train.py and returns once it has recorded a step."""
     config = [] if any(flag.startswith("--config=") for flag in flags) else [f"--config={PLAIN}"]
     process = forks.Started(
         ("train.py", f"--workdir={workdir}", *config, *flags),
         ROOT,
-        {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        _with_devices(devices, environment),
         ENVIRONMENT,
     )
     metrics = workdir / "metrics.jsonl"
@@ -129,9 +135,11 @@ def start(workdir: Path, until_step: int, flags: Sequence[str], devices: int = 1
     return process
 
 
-def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1) -> tuple[int, str]:
+def interrupt(
+    workdir: Path, number: int, after_step: int, flags: Sequence[str], devices: int = 1, **environment: str
+) -> tuple[int, str]:
     """Runs train.py and sends it a signal once it has recorded a step; its exit status and all it printed."""
-    process = start(workdir, after_step, flags, devices)
+    process = start(workdir, after_step, flags, devices, **environment)
     process.send(number)
     status, output, error = process.ended(60)
     return status, output + error
@@ -140,6 +148,23 @@ def interrupt(workdir: Path, number: int, after_step: int, flags: Sequence[str],
 def read_metrics(workdir: Path) -> list[dict]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def compiled_once() -> Iterator[None]:
+    """For tests that make programs anew in this process which another has made before: they are compiled once."""
+    options = {
+        "jax_compilation_cache_dir": ENVIRONMENT["JAX_COMPILATION_CACHE_DIR"],
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")
