@@ -1,5 +1,6 @@
 """An interrupted run ends bit for bit as one that was never interrupted."""
 
+import functools
 import json
 import shutil
 import signal
@@ -13,14 +14,21 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from conftest import interrupt, read_metrics, start, train
+import conftest
+from conftest import QUICKLY_COMPILED, read_metrics
 from tricks import early_stopping
 from tricks.training import checkpoints, run_directory, state, stored_weights
+
+# Each run is compared with others of its programs alone.
+start, interrupt, train = (
+    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
+    for command in (conftest.start, conftest.interrupt, conftest.train)
+)
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.
 FLAGS = (
-    "--config.train.epochs=40",
+    "--config.train.epochs=24",
     "--config.train.chunk_steps=5",
     "--config.model.dropout=0.3",
     "--config.schedule.shape=cosine",
@@ -69,9 +77,20 @@ def uninterrupted(tmp_path_factory) -> Path:
     return workdir
 
 
+SHORT = ("--config.train.epochs=3", "--config.checkpoint.every_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    """A run for others to copy."""
+    workdir = tmp_path_factory.mktemp("runs") / "short"
+    assert train(workdir, *SHORT).status == 0
+    return workdir
+
+
 def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
-    for number, after in ((signal.SIGINT, 150), (signal.SIGTERM, 700)):
+    for number, after in ((signal.SIGINT, 150), (signal.SIGTERM, 400)):
         status, output = interrupt(workdir, number, after, FLAGS)
         assert status == 130, output
         assert "Traceback" not in output
@@ -89,7 +108,7 @@ def test_interrupted_run_saves_and_goes_on(uninterrupted, tmp_path):
 def test_killed_run_goes_on_from_its_last_checkpoint(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     # Before the first checkpoint, at step 120, and between later ones.
-    for after in (60, 300, 900):
+    for after in (60, 200, 400):
         status, output = interrupt(workdir, signal.SIGKILL, after, FLAGS)
         assert status == -signal.SIGKILL, output
     with open(workdir / "metrics.jsonl", "a") as file:
@@ -153,7 +172,7 @@ def test_another_config_is_refused_and_its_fields_are_named(uninterrupted):
 
 def test_two_signals_end_it_at_once_and_quietly(uninterrupted, tmp_path):
     for attempt in range(3):
-        process = start(tmp_path, 200 * (attempt + 1), FLAGS)
+        process = start(tmp_path, 150 * (attempt + 1), FLAGS)
         process.send(signal.SIGINT)
         process.send(signal.SIGINT)
         time.sleep(0.01)
@@ -168,23 +187,22 @@ def test_two_signals_end_it_at_once_and_quietly(uninterrupted, tmp_path):
     assert all(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir()), "nothing half-written is left"
 
 
-def test_damaged_metrics_are_refused_by_line_and_missing_ones_are_said(tmp_path):
-    flags = ("--config.train.epochs=2",)
-    assert train(tmp_path, *flags).status == 0
-    metrics = tmp_path / "metrics.jsonl"
+def test_damaged_metrics_are_refused_by_line_and_missing_ones_are_said(short, tmp_path):
+    workdir = shutil.copytree(short, tmp_path / "run")
+    metrics = workdir / "metrics.jsonl"
     whole = metrics.read_bytes()
     lines = whole.split(b"\n")
     for damage in (b"garbage", b"\xff\xfe", b'{"step": "x"}', b"[]"):
         damaged = b"\n".join([lines[0], damage, *lines[2:]])
         metrics.write_bytes(damaged)
-        done = train(tmp_path, *flags)
+        done = train(workdir, *SHORT)
         assert done.status == 2, done
         assert "line 2 of" in done.error
         assert metrics.read_bytes() == damaged, "it is left as it was"
     metrics.unlink()
-    done = train(tmp_path, *flags)
+    done = train(workdir, *SHORT)
     assert done.status == 0, done
-    assert "lacks records up to step 80" in done.output
+    assert "lacks records up to step 120" in done.output
 
 
 _SCALARS = {
@@ -224,13 +242,13 @@ def test_scalars_of_a_checkpoint_come_back_bit_for_bit(tmp_path):
             assert np.asarray(weights.params[name]).tobytes() == np.asarray(value).tobytes(), (which, name)
 
 
-def test_second_run_on_a_workdir_in_use_is_refused(tmp_path):
-    assert train(tmp_path, "--config.train.epochs=1").status == 0
-    with run_directory.opened(tmp_path, run_directory.read_config(tmp_path)):
-        done = train(tmp_path, "--config.train.epochs=1")
+def test_second_run_on_a_workdir_in_use_is_refused(short, tmp_path):
+    workdir = shutil.copytree(short, tmp_path / "run")
+    with run_directory.opened(workdir, run_directory.read_config(workdir)):
+        done = train(workdir, *SHORT)
     assert done.status == 2
     assert "is in use by another run" in done.error
-    assert train(tmp_path, "--config.train.epochs=1").status == 0, "the lock goes with the run"
+    assert train(workdir, *SHORT).status == 0, "the lock goes with the run"
 
 
 def _damage(checkpoint: Path, how: str) -> None:
@@ -249,28 +267,27 @@ def _damage(checkpoint: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["emptied", "flipped", "missing"])
-def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, how):
-    flags = ("--config.train.epochs=4", "--config.checkpoint.every_epochs=1")
-    assert train(tmp_path / "whole", *flags).status == 0
-    assert train(tmp_path / "run", *flags).status == 0
-    before = _arrays(tmp_path / "whole")
-    _damage(tmp_path / "run" / "checkpoints" / "00000160", how)
-    done = train(tmp_path / "run", *flags)
+def test_damaged_checkpoint_falls_back_to_the_one_before(short, tmp_path, how):
+    workdir = shutil.copytree(short, tmp_path / "run")
+    before = _arrays(short)
+    _damage(workdir / "checkpoints" / "00000120", how)
+    done = train(workdir, *SHORT)
     assert done.status == 0, done
-    assert "the checkpoint of step 160 cannot be read" in done.output
-    assert "going back to that of step 120" in done.output
+    assert "the checkpoint of step 120 cannot be read" in done.output
+    assert "going back to that of step 80" in done.output
     assert "resuming" in done.output
-    for name, value in _arrays(tmp_path / "run").items():
+    for name, value in _arrays(workdir).items():
         np.testing.assert_array_equal(before[name], value)
 
 
-def test_no_readable_checkpoint_is_a_mistake_that_loses_nothing(tmp_path):
-    flags = ("--config.train.epochs=2",)
-    assert train(tmp_path, *flags).status == 0
-    for checkpoint in (tmp_path / "checkpoints").iterdir():
+def test_no_readable_checkpoint_is_a_mistake_that_loses_nothing(short, tmp_path):
+    workdir = shutil.copytree(short, tmp_path / "run")
+    kept = len(list((workdir / "checkpoints").iterdir()))
+    assert kept >= 2
+    for checkpoint in (workdir / "checkpoints").iterdir():
         _damage(checkpoint, "emptied")
-    done = train(tmp_path, *flags)
+    done = train(workdir, *SHORT)
     assert done.status == 2, done
     assert "are damaged; choose another --workdir" in done.error
     assert "Traceback" not in done.error
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert len(list((workdir / "checkpoints").iterdir())) == kept
