@@ -1,5 +1,6 @@
 """A network, a loss, data and an augmentation of a person's own through the commands, as the built-in ones."""
 
+import functools
 import json
 import re
 import shutil
@@ -9,12 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import interrupt, read_metrics, run_python, train
+import conftest
+from conftest import QUICKLY_COMPILED, read_metrics
 from tricks.cli import option_flags
 from tricks.config import Config
 from tricks.diagnosis import finished_run
 from tricks.errors import UserError
 from tricks.training import setup
+
+# Each run is compared with others of its programs alone, and most compile some of their own.
+interrupt, run_python, train = (
+    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
+    for command in (conftest.interrupt, conftest.run_python, conftest.train)
+)
 
 LAYERS = """
 from flax import nnx
@@ -80,9 +88,9 @@ def get_config():
 """
 FILES = {"layers": LAYERS, "network": NETWORK, "loss": LOSS, "data": DATA, "change": CHANGE, "config": CONFIG}
 LONG = (
-    *("--config.train.epochs=20", "--config.train.chunk_steps=5", "--config.checkpoint.every_epochs=3"),
+    *("--config.train.epochs=12", "--config.train.chunk_steps=5", "--config.checkpoint.every_epochs=3"),
     *("--config.escape.enabled", "--config.escape.window=50", "--config.escape.examples=64"),
-    *("--config.curvature.every_epochs=10", "--config.curvature.examples=64", "--config.model.options.width=3"),
+    *("--config.curvature.every_epochs=6", "--config.curvature.examples=64", "--config.model.options.width=3"),
 )
 
 
@@ -162,7 +170,7 @@ def test_it_goes_on_bit_for_bit_and_escapes_and_looks_at_curvature(project):
     assert done.status == 0, done
     kinds = {row["split"] for row in _lines(whole)}
     assert {"escape", "curvature"} <= kinds
-    for number, after in ((signal.SIGTERM, 350),):
+    for number, after in ((signal.SIGTERM, 200),):
         status, output = interrupt(cut, number, after, flags)
         assert status == 130, output
     assert train(cut, *flags).status == 0
