@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 from flax import linen, nnx
 
-from conftest import interrupt, read_metrics, run_python, train
+import conftest
+from conftest import QUICKLY_COMPILED, read_metrics, run_python
 from tricks import losses, models
 from tricks.config import Config
 from tricks.data import Dataset, load, take
@@ -22,6 +23,11 @@ from tricks.losses import Loss
 from tricks.models import noise
 from tricks.models.precision import computed_in
 from tricks.training import assembly, configured, feed, programs
+
+# Each run is compared with others of its programs alone.
+interrupt, train = (
+    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in (conftest.interrupt, conftest.train)
+)
 
 HALF = "--config.precision.compute=bfloat16"
 SMALL = ("--config.model.hidden_sizes=16", "--config.train.epochs=6")
@@ -295,7 +301,7 @@ def test_curvature_is_that_of_the_network_in_float32(whole):
     traced = jax.make_jaxpr(lambda params: run.network.apply(params, run.weights.model_state, features))
     assert "bf16" not in str(traced(run.weights.params))
     assert len([line for line in read_metrics(workdir) if line["split"] == "curvature"]) == 3
-    done = run_python("scripts/spectrum.py", f"--workdir={workdir}", "--examples=100")
+    done = run_python("scripts/spectrum.py", f"--workdir={workdir}", "--examples=100", XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done
 
 
