@@ -1,5 +1,6 @@
 """The curvature of runs: what training logs, what the command on a finished run says, writes and refuses."""
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, interrupt, read_metrics, run_python, train
+import conftest
+from conftest import ENVIRONMENT, QUICKLY_COMPILED, ROOT, read_metrics
 from tricks import streams
 from tricks.curvature import dense, hessian
 from tricks.curvature.signs import Interval
@@ -16,6 +18,12 @@ from tricks.diagnosis import finished_run, spectrum
 from tricks.errors import UserError
 from tricks.losses import Batch, objective
 from tricks.training import run_directory
+
+# What is measured is compared with whole matrices, or with what the same programs make of another run.
+interrupt, run_python, train = (
+    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
+    for command in (conftest.interrupt, conftest.run_python, conftest.train)
+)
 
 SMALL = ("--config.model.hidden_sizes=10", "--config.model.activation=tanh", "--config.train.epochs=4")
 
@@ -83,7 +91,7 @@ def test_another_seed_measures_curvature_by_the_same_program(small, tmp_path):
 
 
 def test_curvature_is_logged_alike_by_a_run_that_was_interrupted(tmp_path):
-    flags = (*SMALL, "--config.curvature.every_epochs=1", "--config.curvature.examples=200")
+    flags = (*SMALL, "--config.curvature.every_epochs=1", "--config.curvature.examples=300")
     assert train(tmp_path / "whole", *flags).status == 0
     interrupt(tmp_path / "cut", 15, 60, flags)
     assert train(tmp_path / "cut", *flags).status == 0
