@@ -271,6 +271,8 @@ def test_in_bfloat16_the_loss_is_that_of_the_rounded_parameters(wall):
 def test_a_constant_in_the_loss_hides_no_way_out(constant, length, elsewhere):
     # As long as those that move, or long where nothing does.
     params = jnp.zeros(20).at[:2].set(length / 2**0.5).at[2].set(elsewhere)
+    # An array, so that all cases are one program.
+    constant = jnp.float32(constant)
 
     def loss_fn(w, batch=None):
         scale = 1 if batch is None else jnp.mean(batch)
@@ -286,7 +288,7 @@ def test_a_constant_in_the_loss_hides_no_way_out(constant, length, elsewhere):
                 held_out=[jnp.ones(2)],
                 key=key,
             )[1]
-            for c in (0.0, constant)
+            for c in (jnp.float32(0), constant)
         )
         assert plain.reason == shifted.reason == "escaped"
         # All that can be gained is a half.
@@ -297,7 +299,7 @@ def test_a_constant_in_the_loss_hides_no_way_out(constant, length, elsewhere):
 
 
 def test_a_loss_that_is_nearly_zero_at_a_saddle_may_fall_far():
-    for constant in (0.0, 1e-30, -1e-9):
+    for constant in map(jnp.float32, (0.0, 1e-30, -1e-9)):
         _, found = curvature.escape(lambda w, c=constant: w[0] ** 2 - w[1] ** 2 + c, jnp.zeros(2), key=KEYS[0])
         assert found.reason == "escaped"
         assert found.loss_after < -10
@@ -321,6 +323,7 @@ def test_only_what_the_mask_names_moves():
 def test_every_product_is_counted(held_out, second, reason):
     """Two span the plane; one more is on the held-out batch, or tells what derivatives reach where there is no way."""
     batches = [jnp.ones(1)]
+    second = jnp.float32(second)
     _, found = curvature.escape(
         lambda w, batch: 1 + (w[0] ** 2 + second * w[1] ** 2 + w[1] ** 4) * jnp.mean(batch),
         jnp.zeros(2),
