@@ -20,6 +20,9 @@ from tricks.errors import UserError
 from tricks.training import experiment, records, sources
 from tricks.training.sweeps import export, lane_files, memory, programs, run, settings
 
+# Most sweeps here are of the same few shapes.
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 _RATE, _DROPOUT = "optimizer.learning_rate", "model.dropout"
 
 
@@ -116,6 +119,7 @@ _IN_FLOAT64 = """
 import sys, tempfile
 from pathlib import Path
 import jax, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, "tests")
 import test_sweeps as t
 from tricks.training import assembly, experiment, records
@@ -138,8 +142,9 @@ if __name__ == "__main__":
 """
 
 
-def test_in_float64_they_are_so_to_nine_digits():
-    done = run_python("-c", _IN_FLOAT64, JAX_ENABLE_X64="true", XLA_FLAGS=QUICKLY_COMPILED)
+def test_in_float64_they_are_so_to_nine_digits(tmp_path):
+    (tmp_path / "script.py").write_text(_IN_FLOAT64)
+    done = run_python(tmp_path / "script.py", XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done.error[-2000:]
     assert float(done.output.split()[-1]) < 1e-9
 
@@ -348,8 +353,8 @@ def test_eight_devices_share_the_lanes_and_speak_to_nobody(whole, tmp_path):
         "programs._later = heard\n"
         "t._run(Path(sys.argv[1]), schedule__shape='cosine')\n"
     )
-    flags = f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8"
-    done = run_python("-c", code, str(tmp_path / "sweep"), XLA_FLAGS=flags)
+    (tmp_path / "script.py").write_text(code)
+    done = run_python(tmp_path / "script.py", tmp_path / "sweep", devices=8, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done.error[-3000:]
     assert json.loads((tmp_path / "sweep" / "widths.json").read_text()) == [8]
     for row, other in zip(_rows(tmp_path / "sweep"), _rows(whole), strict=True):
@@ -421,7 +426,7 @@ def test_a_lane_is_exported_and_trains_alike(whole, tmp_path):
     workdir = shutil.copytree(whole, tmp_path / "sweep")
     file = export.write(workdir, 3)
     assert file.read_text().startswith('"""Lane 3 of sweep: optimizer.learning_rate=0.001, model.dropout=0.4, ')
-    done = train(tmp_path / "run", f"--config={file}")
+    done = train(tmp_path / "run", f"--config={file}", XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["best"]["test"]["loss"] == _close("loss", _rows(whole)[3]["best_test_loss"])
