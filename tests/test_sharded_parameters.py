@@ -1,5 +1,6 @@
 """Weights divided among devices: the results of one device, a part of its bytes, and checkpoints that fit any mesh."""
 
+import functools
 import json
 import re
 import socket
@@ -10,10 +11,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics, run_python, train
+import conftest
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics
 from tricks.config import Config, flatten
 from tricks.errors import UserError
 from tricks.training import configured, feed, run_directory, shardings
+
+# What is divided is compared with what is not, by programs of one kind.
+run_python, train = (
+    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in (conftest.run_python, conftest.train)
+)
 
 _BEGIN = """
 import functools, json, math, sys, tempfile
@@ -221,21 +228,21 @@ print(json.dumps(found))
 """
 
 
-def _ran(script):
-    flags = f"--xla_force_host_platform_device_count=8 {QUICKLY_COMPILED}"
-    done = run_python("-c", _BEGIN + script, XLA_FLAGS=flags)
+def _ran(script, folder):
+    (folder / "script.py").write_text(_BEGIN + script)
+    done = run_python(folder / "script.py", devices=8)
     assert done.status == 0, done.error[-3000:]
     return json.loads(done.output.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def trained():
-    return _ran(_FLOAT32)
+def trained(tmp_path_factory):
+    return _ran(_FLOAT32, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")
-def curved():
-    return _ran(_CURVATURE)
+def curved(tmp_path_factory):
+    return _ran(_CURVATURE, tmp_path_factory.mktemp("curved"))
 
 
 MESHES = ("4x2", "2x4", "1x8")
@@ -247,8 +254,8 @@ def test_an_epoch_is_that_of_one_device(trained, mesh):
     assert trained[mesh]["losses"] < 1e-6
 
 
-def test_in_float64_an_epoch_is_that_of_one_device_to_rounding():
-    assert max(_ran(_FLOAT64)["apart"]) < 1e-10
+def test_in_float64_an_epoch_is_that_of_one_device_to_rounding(tmp_path):
+    assert max(_ran(_FLOAT64, tmp_path)["apart"]) < 1e-10
 
 
 # Of 64x128 and 128x128 one part is on each device; 128x10, a bias of 10 and four vectors of 128 are whole.
@@ -421,8 +428,8 @@ def test_weights_may_be_divided_over_two_processes_and_read_by_one(tmp_path):
     ended = [process.ended(200) for process in both]
     assert [status for status, *_ in ended] == [0, 0], ended
     assert "model 4: 1 of 5 arrays divided" in ended[0][1]
-    assert train(tmp_path / "one", *flags, XLA_FLAGS=QUICKLY_COMPILED).status == 0
-    again = train(tmp_path / "two", *flags, XLA_FLAGS=QUICKLY_COMPILED)
+    assert train(tmp_path / "one", *flags).status == 0
+    again = train(tmp_path / "two", *flags)
     assert again.status == 0, again
     assert "resuming" in again.output
     one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
