@@ -163,7 +163,7 @@ def test_a_signal_to_a_command_that_has_ended_leaves_its_status(number):
 
 def test_nan_that_jax_is_asked_to_look_for_is_divergence(tmp_path):
     flags = ("--config.optimizer.learning_rate=1e30", "--noconfig.model.batch_norm")
-    done = train(tmp_path / "run", *flags, JAX_DEBUG_NANS="1")
+    done = train(tmp_path / "run", *flags, JAX_DEBUG_NANS="1", XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 3, done
     assert done.error.startswith("error: "), done
     assert len(done.error.strip().splitlines()) == 1, done
@@ -198,7 +198,8 @@ def test_batch_that_does_not_divide_over_the_devices(tmp_path, devices):
 def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
     # The rate grows without warning: momentum on a bare network at a rate of 1e30 overflows within a few steps.
     flags = ("--config.optimizer.name=momentum", "--noconfig.model.batch_norm", "--config.train.chunk_steps=10")
-    done = train(tmp_path / "run", *flags, "--config.optimizer.learning_rate=1e30")
+    flags += ("--config.optimizer.learning_rate=1e30",)
+    done = train(tmp_path / "run", *flags, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 3, done
     assert done.error.startswith("error: training diverged: the loss is "), done.error
     assert "at step " in done.error
@@ -223,13 +224,13 @@ def test_divergence_after_a_checkpoint_keeps_it(tmp_path):
         "--config.optimizer.learning_rate=4",
         "--config.schedule.warmup_steps=170",
     )
-    done = train(tmp_path, *flags)
+    done = train(tmp_path, *flags, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 3, done
     kept = [int(p.name) for p in (tmp_path / "checkpoints").iterdir()]
     assert kept
     assert f"the last good checkpoint is of step {max(kept)}" in done.error
     assert max(line["step"] for line in read_metrics(tmp_path)) >= max(kept)
-    again = train(tmp_path, *flags)
+    again = train(tmp_path, *flags, XLA_FLAGS=QUICKLY_COMPILED)
     assert again.status == 3
     assert f"resuming {tmp_path} at step {max(kept)}" in again.output
 
@@ -237,21 +238,22 @@ def test_divergence_after_a_checkpoint_keeps_it(tmp_path):
 def test_full_disk_ends_in_one_line_and_keeps_the_last_checkpoint(tmp_path):
     # The third look at the disk finds it full; there are so many epochs that it comes, however slowly they are written.
     long = "--config.train.epochs=100"
-    code = (
-        "import runpy, shutil, sys, types;"
-        "room = iter([10**12, 10**12]);"
-        "shutil.disk_usage = lambda path: types.SimpleNamespace(free=next(room, 1000));"
-        "sys.argv = ['train.py', *sys.argv[1:]];"
-        "runpy.run_path('train.py', run_name='__main__')"
+    script, workdir = tmp_path / "script.py", tmp_path / "run"
+    script.write_text(
+        "import runpy, shutil, sys, types\n"
+        "room = iter([10**12, 10**12])\n"
+        "shutil.disk_usage = lambda path: types.SimpleNamespace(free=next(room, 1000))\n"
+        "sys.argv = ['train.py', *sys.argv[1:]]\n"
+        "runpy.run_path('train.py', run_name='__main__')\n"
     )
-    line = run_python("-c", code, f"--workdir={tmp_path}", f"--config={PLAIN}", long).mistake()
+    line = run_python(script, f"--workdir={workdir}", f"--config={PLAIN}", long).mistake()
     # Which step that is depends on how fast they are written.
     steps = re.search(r"checkpoint of step (\d+) cannot be written.* last good checkpoint is of step (\d+)", line)
     failed, kept = map(int, steps.groups())
     assert "no space left" in line
     assert 0 < kept < failed
-    assert f"{kept:08d}" in os.listdir(tmp_path / "checkpoints")
-    done = train(tmp_path, long)
+    assert f"{kept:08d}" in os.listdir(workdir / "checkpoints")
+    done = train(workdir, long)
     assert done.status == 0, done
     assert f"at step {kept} of 4000" in done.output
 
@@ -306,8 +308,9 @@ runpy.run_path("train.py", run_name="__main__")
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM"])
-def test_signal_in_a_callback_that_swallows_exceptions_is_not_lost(name):
-    done = run_python("-c", _SIGNAL_IN_A_CALLBACK.format(name=name))
+def test_signal_in_a_callback_that_swallows_exceptions_is_not_lost(tmp_path, name):
+    (tmp_path / "script.py").write_text(_SIGNAL_IN_A_CALLBACK.format(name=name))
+    done = run_python(tmp_path / "script.py")
     assert (done.status, done.output) == (130, ""), done
 
 
@@ -321,21 +324,17 @@ def test_help_lists_the_flags(script, flag):
 
 
 def test_default_workdir_is_named_after_the_config_and_its_overrides(tmp_path):
-    subprocess.run(["cp", "-r", ROOT / "train.py", ROOT / "configs", ROOT / "tricks", tmp_path], check=True)
-    subprocess.run(
-        [
-            sys.executable,
-            "train.py",
-            "--config=configs/digits.py",
-            "--config.train.epochs=1",
-            "--config.optimizer.name=momentum",
-            "--config.model.hidden_sizes=32,16",
-        ],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        check=True,
-        capture_output=True,
+    subprocess.run(["cp", "-r", ROOT / "configs", tmp_path], check=True)
+    done = run_python(
+        ROOT / "train.py",
+        "--config=configs/digits.py",
+        "--config.train.epochs=1",
+        "--config.optimizer.name=momentum",
+        "--config.model.hidden_sizes=32,16",
+        folder=tmp_path,
+        XLA_FLAGS=QUICKLY_COMPILED,
     )
+    assert done.status == 0, done
     assert os.listdir(tmp_path / "runs") == ["digits-model.hidden_sizes=32,16-optimizer.name=momentum-train.epochs=1"]
 
 
