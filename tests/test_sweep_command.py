@@ -1,5 +1,6 @@
 """The command of a sweep: what it is given, what it refuses, and that it goes on after a signal."""
 
+import functools
 import json
 import signal
 import time
@@ -9,7 +10,11 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from conftest import ENVIRONMENT, PLAIN, ROOT, run_python
+import conftest
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT
+
+# Lanes here are compared with lanes of the same programs.
+run_python = functools.partial(conftest.run_python, XLA_FLAGS=QUICKLY_COMPILED)
 
 _SMALL = (f"--config={PLAIN}", "--config.model.hidden_sizes=8", "--config.data.batch_size=128")
 _RATES = "--sweep.optimizer.learning_rate=1e-3,1e-2"
@@ -74,7 +79,8 @@ def test_a_sweep_that_is_ended_goes_on(tmp_path, number):
     flags = (_RATES, "--sweep.model.dropout=0,0.3", "--seeds=8", "--config.train.epochs=12")
     arguments = ("scripts/sweep.py", f"--workdir={tmp_path}/cut", *_SMALL, *flags)
     # As many devices as below: rounding depends on them.
-    process = forks.Started(arguments, ROOT, {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}, ENVIRONMENT)
+    own = {"XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {QUICKLY_COMPILED}"}
+    process = forks.Started(arguments, ROOT, own, ENVIRONMENT)
     deadline = time.monotonic() + 60
     # The first sixteen of 32 lanes have ended.
     while len([*tmp_path.glob("cut/lanes/*.json")]) < 16 and time.monotonic() < deadline:
