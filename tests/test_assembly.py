@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conftest import read_metrics, train
+from conftest import QUICKLY_COMPILED, read_metrics, train
 from tricks import schedules
 from tricks.config import Config
 from tricks.data import Dataset, load, take
@@ -209,7 +209,7 @@ def test_when_a_check_comes_does_not_depend_on_the_chunks(tmp_path):
     lines = {}
     for chunk_steps in (100, 7):
         workdir = tmp_path / str(chunk_steps)
-        done = train(workdir, *flags, f"--config.train.chunk_steps={chunk_steps}")
+        done = train(workdir, *flags, f"--config.train.chunk_steps={chunk_steps}", XLA_FLAGS=QUICKLY_COMPILED)
         assert done.status == 0, done
         lines[chunk_steps] = [line for line in read_metrics(workdir) if line["split"] in ("escape", "validation")]
         assert json.loads((workdir / "summary.json").read_text())["escape"]["checks"] >= 2
