@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from conftest import read_metrics, train
+from conftest import QUICKLY_COMPILED, read_metrics, train
 from tricks import losses, streams, transforms
 from tricks.data import draw
 from tricks.diagnosis import finished_run, replay
@@ -420,7 +420,8 @@ def test_the_step_where_it_began_is_found():
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     flags = ("--config.model.hidden_sizes=10", "--config.train.epochs=4", "--config.model.activation=tanh")
-    done = train(workdir, *flags, "--config.diagnosis.every_epochs=2", "--config.data.batch_size=64")
+    flags += ("--config.diagnosis.every_epochs=2", "--config.data.batch_size=64")
+    done = train(workdir, *flags, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done.error
     return workdir
 
@@ -481,7 +482,8 @@ def test_what_is_logged_is_the_gradient_and_the_step(run):
 def test_a_run_that_diverged_is_followed_to_where_it_began(tmp_path):
     workdir = tmp_path / "run"
     flags = ("--noconfig.model.batch_norm", "--config.optimizer.name=momentum", "--config.optimizer.learning_rate=1e8")
-    done = train(workdir, "--config.model.hidden_sizes=10", "--config.data.batch_size=64", *flags)
+    flags += ("--config.model.hidden_sizes=10", "--config.data.batch_size=64")
+    done = train(workdir, *flags, XLA_FLAGS=QUICKLY_COMPILED)
     said = int(re.search(r"the loss is \S+ at step (\d+)", done.error)[1])
     again = replay.of_run(workdir)
     assert replay.stored(again, workdir) is None
