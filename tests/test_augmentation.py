@@ -253,8 +253,9 @@ jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *jax.devi
 """
 
 
-def test_divided_over_eight_devices_the_batch_is_the_same():
-    done = run_python("-c", _SHARDED, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
+def test_divided_over_eight_devices_the_batch_is_the_same(tmp_path):
+    (tmp_path / "script.py").write_text(_SHARDED)
+    done = run_python(tmp_path / "script.py", devices=8, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done.error[-2000:]
 
 
