@@ -100,9 +100,10 @@ for a, b in zip(*map(jax.device_get, results)):
 """
 
 
-def test_in_float64_three_epochs_agree_to_rounding():
+def test_in_float64_three_epochs_agree_to_rounding(tmp_path):
     # Where float32 rounding cannot hide it, a mask, a noise or a statistic that depended on the devices would show.
-    done = run_python("-c", _FLOAT64, XLA_FLAGS=f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=8")
+    (tmp_path / "script.py").write_text(_FLOAT64)
+    done = run_python(tmp_path / "script.py", devices=8, XLA_FLAGS=QUICKLY_COMPILED)
     assert done.status == 0, done.error[-2000:]
 
 
