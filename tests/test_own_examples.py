@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, train
+from conftest import QUICKLY_COMPILED, ROOT, train
 
 OWN = ROOT / "examples" / "own"
 
@@ -19,7 +19,7 @@ def _trained(workdir: Path, name: str, *flags: str, **environment: str) -> dict:
 
 
 def test_a_table_with_a_text_target(tmp_path):
-    best = _trained(tmp_path / "run", "iris")
+    best = _trained(tmp_path / "run", "iris", XLA_FLAGS=QUICKLY_COMPILED)
     assert best["test"]["accuracy"] >= 0.85
     sources = json.loads((tmp_path / "run" / "sources.json").read_text())
     assert sources["class_names"] == ["setosa", "versicolor", "virginica"]
@@ -27,7 +27,7 @@ def test_a_table_with_a_text_target(tmp_path):
 
 
 def test_a_regression_with_two_outputs(tmp_path):
-    best = _trained(tmp_path / "run", "ink_place")
+    best = _trained(tmp_path / "run", "ink_place", XLA_FLAGS=QUICKLY_COMPILED)
     # In units of the standard deviation; without what is learned the loss would be near a half less its tail.
     assert best["test"]["loss"] < 0.05
     assert 0 < best["test"]["largest_error"] < 0.4
@@ -37,7 +37,7 @@ def test_a_transformer_sorts(tmp_path):
     small = ("width=16", "depth=1")
     flags = ("--config.train.epochs=3", "--config.data.options.examples=3000")
     flags += tuple(f"--config.model.options.{option}" for option in small)
-    best = _trained(tmp_path / "run", "sorting", *flags)
+    best = _trained(tmp_path / "run", "sorting", *flags, XLA_FLAGS=QUICKLY_COMPILED)
     # The most frequent token of each place is right for less than a third.
     assert best["test"]["accuracy"] > 0.4
 
