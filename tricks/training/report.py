@@ -66,7 +66,9 @@ def heading(data: Dataset, plan: Plan, parameters: int, *, compute: str, divided
     windows = windows_of(data.train.features)
     if windows is not None:
         say(f"on disk: an epoch is shuffled in {windows.number:,} windows of {windows.blocks:,} blocks,")
-        say(f"the variance of a batch's mean at most {windows.excess(plan.batch_size):.3g} times that of a full shuffle")
+        say(
+            f"the variance of a batch's mean at most {windows.excess(plan.batch_size):.3g} times that of a full shuffle"
+        )
 
 
 def _described(features: Any) -> str:
