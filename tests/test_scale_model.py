@@ -31,12 +31,14 @@ def test_terms_of_a_point_by_hand():
     # 784-2-2-10: 785 * 2 + 3 * 2 + 3 * 10 parameters; an example takes 2 (2 784 2 + 3 2 2 + 3 10 2) operations.
     assert Point(Layout(1, 1), 2, 6).parameters == 1606
     inside = scale_model.terms(Point(Layout(1, 4), 2, 6), cores=2)
-    np.testing.assert_allclose(inside, [6416 * 6 / 2, 784 * 3, 1, 1606 * 2, 0, 3, 4 * 1606 * 3, 0, 0])
+    np.testing.assert_allclose(inside, [6416 * 6 / 2, 784 * 6 * 5 / 8, 1, 1606 * 2, 0, 3, 4 * 1606 * 3, 0, 0])
     between = scale_model.terms(Point(Layout(4, 1), 2, 6), cores=2)
     np.testing.assert_allclose(between[5:], [0, 0, 3, 4 * 1606 * 2 * 3 / 2])
-    # The weights and averages of eight devices fit into no cache.
+    # The weights and averages of two devices at once fit into no cache, four times one after another.
     beyond = scale_model.terms(Point(Layout(1, 8), 4096, 512), cores=2)[4]
-    assert beyond == 16 * 8 * Point(Layout(1, 8), 4096, 512).parameters - scale_model.cache_bytes()
+    assert beyond == 4 * (16 * 2 * Point(Layout(1, 8), 4096, 512).parameters - scale_model.cache_bytes())
+    alone = scale_model.terms(Point(Layout(1, 1), 4096, 512), cores=2)[4]
+    assert alone == 16 * Point(Layout(1, 1), 4096, 512).parameters - scale_model.cache_bytes()
 
 
 def test_a_cluster_by_hand():

@@ -29,7 +29,7 @@ _WORKS = {
 def compare(rounds: int) -> list[Comparison]:
     """Times every point in turns, fits the model on every other point, and predicts the rest."""
     measured: dict[Point, list[float]] = {}
-    for _ in range(min(rounds, 5)):
+    for _ in range(rounds):
         for layout in LAYOUTS:
             for name, spent in _times(layout, 7).items():
                 width, batch = map(int, name.split(","))

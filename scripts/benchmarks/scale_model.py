@@ -27,14 +27,16 @@ _HELD = 16  # Bytes a parameter of Adam: the weight, its gradient and two averag
 def terms(point: Point, cores: int = os.cpu_count() or 1) -> np.ndarray:
     """What a step costs, as factors of the costs of `TERMS`.
 
-    With P parameters, B examples of d numbers, n devices that share c cores and a cache of C bytes,
+    With P parameters, B examples of d numbers, n devices that share c cores and a cache of C bytes, of which
+    m = min(n, c) compute at once,
 
-        t = F B / c a + d B / c x + b + P n / c u + max(0, 16 P n - C) v
+        t = F B / c a + d B (n + c - 1) / (n c) x + b + P n / c u + n / m max(0, 16 P m - C) v
             + (n - 1) l + 4 P (n - 1) r                      in one process
             + (n - 1) l' + 4 P 2 (n - 1) / c r'              in several: a ring, whose ends share the cores
 
     where F = 2 (2 d w + 3 w w + 3 k w) operations an example of a network d-w-w-k; the first layer hands no gradient
-    on. Devices of a CPU share its cores, so that compute does not get faster with n.
+    on. Devices of a CPU share its cores, so that compute does not get faster with n; one device divides its matrix
+    products among all cores, and of what it does to each number of a batch only a part.
 
     Args:
         point: what is computed where.
@@ -44,15 +46,16 @@ def terms(point: Point, cores: int = os.cpu_count() or 1) -> np.ndarray:
         (terms,).
     """
     n, p, w = point.layout.total, point.parameters, point.width
+    at_once = min(n, cores)
     operations = 2 * point.batch * (2 * INPUTS * w + 3 * w * w + 3 * CLASSES * w)
     within, between = ((n - 1, 4 * p * (n - 1)), (0, 0)), ((0, 0), (n - 1, 4 * p * 2 * (n - 1) / cores))
     return np.array(
         [
             operations / cores,
-            INPUTS * point.batch / cores,
+            INPUTS * point.batch * (n + cores - 1) / (n * cores),
             1,
             p * n / cores,
-            max(0, _HELD * p * n - cache_bytes()),
+            n / at_once * max(0, _HELD * p * at_once - cache_bytes()),
             *np.ravel(within if point.layout.processes == 1 else between),
         ],
         np.float64,
