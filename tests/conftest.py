@@ -1,6 +1,7 @@
 """Settings of all tests: rank promotion raises, runs happen in a folder of their own, MNIST is prepared once."""
 
 import fcntl
+import functools
 import gc
 import importlib.util
 import json
@@ -9,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -143,6 +144,11 @@ def interrupt(
     process.send(number)
     status, output, error = process.ended(60)
     return status, output + error
+
+
+def compiled_quickly(*commands: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    """The same commands, for tests whose runs are compared with one another alone, by programs of one kind."""
+    return tuple(functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in commands)
 
 
 def read_metrics(workdir: Path) -> list[dict]:

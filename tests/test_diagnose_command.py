@@ -1,6 +1,5 @@
 """The command of a diagnosis: what it writes, what it refuses, and what it says of runs that are not whole."""
 
-import functools
 import json
 import shlex
 import shutil
@@ -8,14 +7,12 @@ import shutil
 import pytest
 
 import conftest
-from conftest import QUICKLY_COMPILED
+from conftest import compiled_quickly
 from tricks.diagnosis import comparing, diagnose_run, judging, measuring, run_diagnosis, subject, watch
 from tricks.errors import UserError
 
 # What is said of a run does not depend on how fast it was.
-run_python, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in (conftest.run_python, conftest.train)
-)
+run_python, train = compiled_quickly(conftest.run_python, conftest.train)
 
 SMALL = ("--config.model.hidden_sizes=8", "--config.model.batch_norm=false", "--config.train.epochs=3")
 

@@ -1,6 +1,5 @@
 """A network, a loss, data and an augmentation of a person's own through the commands, as the built-in ones."""
 
-import functools
 import json
 import re
 import shutil
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import conftest
-from conftest import QUICKLY_COMPILED, read_metrics
+from conftest import compiled_quickly, read_metrics
 from tricks.cli import option_flags
 from tricks.config import Config
 from tricks.diagnosis import finished_run
@@ -19,10 +18,7 @@ from tricks.errors import UserError
 from tricks.training import setup
 
 # Each run is compared with others of its programs alone, and most compile some of their own.
-interrupt, run_python, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
-    for command in (conftest.interrupt, conftest.run_python, conftest.train)
-)
+interrupt, run_python, train = compiled_quickly(conftest.interrupt, conftest.run_python, conftest.train)
 
 LAYERS = """
 from flax import nnx

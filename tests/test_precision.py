@@ -14,7 +14,7 @@ import pytest
 from flax import linen, nnx
 
 import conftest
-from conftest import QUICKLY_COMPILED, read_metrics, run_python
+from conftest import QUICKLY_COMPILED, compiled_quickly, read_metrics, run_python
 from tricks import losses, models
 from tricks.config import Config
 from tricks.data import Dataset, load, take
@@ -25,9 +25,7 @@ from tricks.models.precision import computed_in
 from tricks.training import assembly, configured, feed, programs
 
 # Each run is compared with others of its programs alone.
-interrupt, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in (conftest.interrupt, conftest.train)
-)
+interrupt, train = compiled_quickly(conftest.interrupt, conftest.train)
 
 HALF = "--config.precision.compute=bfloat16"
 SMALL = ("--config.model.hidden_sizes=16", "--config.train.epochs=6")

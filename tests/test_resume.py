@@ -1,6 +1,5 @@
 """An interrupted run ends bit for bit as one that was never interrupted."""
 
-import functools
 import json
 import shutil
 import signal
@@ -15,15 +14,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 import conftest
-from conftest import QUICKLY_COMPILED, read_metrics
+from conftest import compiled_quickly, read_metrics
 from tricks import early_stopping
 from tricks.training import checkpoints, run_directory, state, stored_weights
 
 # Each run is compared with others of its programs alone.
-start, interrupt, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
-    for command in (conftest.start, conftest.interrupt, conftest.train)
-)
+start, interrupt, train = compiled_quickly(conftest.start, conftest.interrupt, conftest.train)
 
 # 40 steps an epoch in chunks of 5, so that signals arrive in the middle of epochs; dropout, batch normalization, Adam
 # and a schedule, so that every kind of state matters; a checkpoint every third epoch.

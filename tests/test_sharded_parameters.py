@@ -1,6 +1,5 @@
 """Weights divided among devices: the results of one device, a part of its bytes, and checkpoints that fit any mesh."""
 
-import functools
 import json
 import re
 import socket
@@ -12,15 +11,13 @@ import jax.numpy as jnp
 import pytest
 
 import conftest
-from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, read_metrics
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, compiled_quickly, read_metrics
 from tricks.config import Config, flatten
 from tricks.errors import UserError
 from tricks.training import configured, feed, run_directory, shardings
 
 # What is divided is compared with what is not, by programs of one kind.
-run_python, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED) for command in (conftest.run_python, conftest.train)
-)
+run_python, train = compiled_quickly(conftest.run_python, conftest.train)
 
 _BEGIN = """
 import functools, json, math, sys, tempfile

@@ -1,6 +1,5 @@
 """The curvature of runs: what training logs, what the command on a finished run says, writes and refuses."""
 
-import functools
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 import conftest
-from conftest import ENVIRONMENT, QUICKLY_COMPILED, ROOT, read_metrics
+from conftest import ENVIRONMENT, ROOT, compiled_quickly, read_metrics
 from tricks import streams
 from tricks.curvature import dense, hessian
 from tricks.curvature.signs import Interval
@@ -20,10 +19,7 @@ from tricks.losses import Batch, objective
 from tricks.training import run_directory
 
 # What is measured is compared with whole matrices, or with what the same programs make of another run.
-interrupt, run_python, train = (
-    functools.partial(command, XLA_FLAGS=QUICKLY_COMPILED)
-    for command in (conftest.interrupt, conftest.run_python, conftest.train)
-)
+interrupt, run_python, train = compiled_quickly(conftest.interrupt, conftest.run_python, conftest.train)
 
 SMALL = ("--config.model.hidden_sizes=10", "--config.model.activation=tanh", "--config.train.epochs=4")
 

@@ -1,6 +1,5 @@
 """The command of a sweep: what it is given, what it refuses, and that it goes on after a signal."""
 
-import functools
 import json
 import signal
 import time
@@ -11,10 +10,10 @@ import pyarrow.parquet
 import pytest
 
 import conftest
-from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT
+from conftest import ENVIRONMENT, PLAIN, QUICKLY_COMPILED, ROOT, compiled_quickly
 
 # Lanes here are compared with lanes of the same programs.
-run_python = functools.partial(conftest.run_python, XLA_FLAGS=QUICKLY_COMPILED)
+(run_python,) = compiled_quickly(conftest.run_python)
 
 _SMALL = (f"--config={PLAIN}", "--config.model.hidden_sizes=8", "--config.data.batch_size=128")
 _RATES = "--sweep.optimizer.learning_rate=1e-3,1e-2"
